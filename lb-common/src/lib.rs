@@ -1,0 +1,2 @@
+//! Packet decisions.
+#![no_std]

@@ -1,0 +1,1 @@
+//! The lab: network namespaces with a client, directors and web servers.
