@@ -1,2 +1,25 @@
-//! Packet decisions.
-#![no_std]
+//! Everything the XDP program and user space must agree on: the packet decision
+//! ([`forward`]), the table layouts ([`layout`]) and the scheduler's order ([`sched`]).
+//!
+//! The crate knows no kernel and no socket. `lb-ebpf` instantiates [`forward::forward`] on XDP memory and
+//! BPF maps, [`memory::MemoryTables`] instantiates it on plain memory; both run the same packet cases.
+//! Start with [`forward`], which reads in the order a packet is looked at.
+#![cfg_attr(not(any(test, feature = "user")), no_std)]
+#![deny(unsafe_code)]
+
+pub mod conn;
+pub mod csum;
+pub mod forward;
+pub mod layout;
+pub mod maps;
+#[cfg(any(test, feature = "user"))]
+pub mod memory;
+pub mod net;
+pub mod packet;
+pub mod parse;
+#[cfg(feature = "user")]
+mod pod;
+#[cfg(any(test, feature = "user"))]
+pub mod sched;
+pub mod tables;
+pub mod verdict;

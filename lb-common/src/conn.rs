@@ -1,0 +1,681 @@
+//! The connection table: which real server a flow goes to.
+//!
+//! One 64-byte bucket holds four IPv4 entries of a key and a value (IPv6: 128 bytes), so an established
+//! packet costs one cache line. A flow may lie in either of two buckets. All writes are single words:
+//! - a slot is taken by compare-and-swap of its key to [`CLAIMED`], then gets its value, then its key;
+//! - an entry is changed by compare-and-swap of its value, and a change that loses the race is dropped.
+//!
+//! A reader reads key, value and key again (IPv6: value, key, value), so what it returns belonged together.
+//!
+//! ```text
+//! value   63       48 47               30 29  26 25      20 19            0
+//!        +-----------+------------------+------+----------+---------------+
+//!        | port      | last seen, ticks |state |generation| destination id|
+//!        +-----------+------------------+------+----------+---------------+
+//! ```
+//! `port` is the packet's destination port: it tells flows of an any-port service apart.
+//!
+//! Who may take which slot ([`Candidate`]): an empty one, else an expired one, else the longest idle
+//! *unconfirmed* one (one packet seen) that has been idle for [`PROTECTED_TICKS`]. A confirmed connection is
+//! never evicted, and a handshake in progress is not either, so a flood of SYNs leaves both alone; the flow
+//! that finds no slot is placed by its hash and every packet of it finds the same place.
+
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::layout::DestinationRef;
+use crate::net::{Be16, Be32, Be128};
+
+/// A time of 2^30 ns (1.07 s), from the monotonic clock; 18 bits are kept, which wrap after 78 hours.
+/// An entry that was not seen for longer must have been removed by user space, which looks every minute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Ticks(u32);
+
+impl Ticks {
+    const BITS: u32 = 18;
+    const MASK: u32 = (1 << Self::BITS) - 1;
+    /// Nanoseconds of one tick.
+    pub const NANOSECONDS: u64 = 1 << 30;
+
+    /// The tick of a monotonic clock's reading.
+    #[inline(always)]
+    pub const fn from_nanoseconds(nanoseconds: u64) -> Self {
+        #[expect(clippy::cast_possible_truncation, reason = "the mask cuts first")]
+        Self(((nanoseconds >> 30) & Self::MASK as u64) as u32)
+    }
+
+    /// Ticks since `earlier`.
+    #[inline(always)]
+    pub const fn since(self, earlier: Self) -> u32 {
+        self.0.wrapping_sub(earlier.0) & Self::MASK
+    }
+
+    /// This many ticks later.
+    pub const fn later(self, ticks: u32) -> Self {
+        Self(self.0.wrapping_add(ticks) & Self::MASK)
+    }
+
+    /// The number, 18 bits.
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// The ticks that last at least `seconds`.
+    pub const fn of_seconds(seconds: u32) -> u64 {
+        (seconds as u64 * 1_000_000_000).div_ceil(Self::NANOSECONDS)
+    }
+}
+
+/// An unconfirmed entry that was seen within so many ticks (5.4 s) is not evicted: its handshake may be on
+/// its way, and a retransmitted SYN (after 1, 2 and 4 s) counts as seen.
+pub const PROTECTED_TICKS: u32 = 5;
+
+/// Where a connection stands, as the director sees it: the client's packets only
+/// (`ip_vs_proto_tcp.c`, table INPUT_ONLY).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum State {
+    /// No connection.
+    None = 0,
+    /// TCP: only SYNs were seen. Unconfirmed.
+    SynReceived = 1,
+    /// TCP: one packet in mid-stream was seen. Unconfirmed; shown as ESTABLISHED.
+    MidStream = 2,
+    /// UDP: one datagram was seen. Unconfirmed; shown as UDP.
+    FirstDatagram = 3,
+    /// TCP.
+    Established = 4,
+    /// TCP: the client has sent FIN.
+    FinWait = 5,
+    /// TCP: FIN came after only a SYN.
+    TimeWait = 6,
+    /// TCP: the client has sent RST.
+    Close = 7,
+    /// UDP.
+    Udp = 8,
+}
+
+/// Idle timeouts in seconds by [`State`] number: `ip_vs_proto_tcp.c` and `ip_vs_proto_udp.c`.
+pub const TIMEOUT_SECONDS: [u32; 12] = [0, 60, 60, 300, 900, 120, 120, 10, 300, 0, 0, 0];
+
+impl State {
+    /// All but [`State::None`].
+    pub const ALL: [Self; 8] = [
+        Self::SynReceived,
+        Self::MidStream,
+        Self::FirstDatagram,
+        Self::Established,
+        Self::FinWait,
+        Self::TimeWait,
+        Self::Close,
+        Self::Udp,
+    ];
+
+    #[inline(always)]
+    const fn from_number(number: u32) -> Self {
+        match number {
+            1 => Self::SynReceived,
+            2 => Self::MidStream,
+            3 => Self::FirstDatagram,
+            4 => Self::Established,
+            5 => Self::FinWait,
+            6 => Self::TimeWait,
+            7 => Self::Close,
+            8 => Self::Udp,
+            _ => Self::None,
+        }
+    }
+
+    /// May a newcomer evict the entry?
+    #[inline(always)]
+    pub const fn unconfirmed(self) -> bool {
+        matches!(self, Self::SynReceived | Self::MidStream | Self::FirstDatagram)
+    }
+
+    /// Does IPVS count it as an active connection? (`ip_vs_proto_tcp.c`, `tcp_state_active_table`)
+    pub const fn active(self) -> bool {
+        matches!(self, Self::SynReceived | Self::MidStream | Self::Established)
+    }
+
+    /// The name in `ipvsadm -Lc`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "NONE",
+            Self::SynReceived => "SYN_RECV",
+            Self::MidStream | Self::Established => "ESTABLISHED",
+            Self::FirstDatagram | Self::Udp => "UDP",
+            Self::FinWait => "FIN_WAIT",
+            Self::TimeWait => "TIME_WAIT",
+            Self::Close => "CLOSE",
+        }
+    }
+}
+
+/// What a packet says about its connection. Of several TCP flags the first of RST, SYN, FIN, ACK counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// TCP with RST.
+    Reset,
+    /// TCP with SYN.
+    Syn,
+    /// TCP with FIN.
+    Fin,
+    /// Any other TCP packet.
+    Ack,
+    /// UDP.
+    Datagram,
+}
+
+impl Event {
+    /// From a TCP header's flag byte.
+    #[inline(always)]
+    pub const fn from_tcp_flags(flags: u8) -> Self {
+        if flags & 0x04 != 0 {
+            Self::Reset
+        } else if flags & 0x02 != 0 {
+            Self::Syn
+        } else if flags & 0x01 != 0 {
+            Self::Fin
+        } else {
+            Self::Ack
+        }
+    }
+
+    /// The state of a connection that starts with this packet; `None` if it starts none worth recording.
+    #[inline(always)]
+    pub const fn opens(self) -> Option<State> {
+        match self {
+            Self::Syn => Some(State::SynReceived),
+            Self::Ack | Self::Fin => Some(State::MidStream),
+            Self::Datagram => Some(State::FirstDatagram),
+            Self::Reset => None,
+        }
+    }
+}
+
+/// The next state (`ip_vs_proto_tcp.c`, INPUT_ONLY). [`State::MidStream`] acts as ESTABLISHED would.
+#[inline(always)]
+pub const fn next_state(state: State, event: Event) -> State {
+    match event {
+        Event::Ack => match state {
+            State::SynReceived | State::MidStream | State::Established => State::Established,
+            State::None => State::None,
+            State::FinWait => State::FinWait,
+            State::TimeWait => State::TimeWait,
+            State::Close => State::Close,
+            State::FirstDatagram | State::Udp => State::Udp,
+        },
+        Event::Fin => match state {
+            State::MidStream | State::Established | State::FinWait => State::FinWait,
+            State::SynReceived | State::TimeWait => State::TimeWait,
+            State::Close => State::Close,
+            State::None => State::None,
+            State::FirstDatagram | State::Udp => State::Udp,
+        },
+        Event::Syn => match state {
+            State::MidStream | State::Established => State::Established,
+            State::SynReceived | State::FinWait | State::TimeWait | State::Close => State::SynReceived,
+            State::None => State::None,
+            State::FirstDatagram | State::Udp => State::Udp,
+        },
+        Event::Reset => match state {
+            State::SynReceived => State::SynReceived,
+            State::MidStream | State::Established | State::FinWait | State::TimeWait | State::Close => State::Close,
+            State::None => State::None,
+            State::FirstDatagram | State::Udp => State::Udp,
+        },
+        Event::Datagram => State::Udp,
+    }
+}
+
+/// Does this packet end the entry's hold on its real server, so that the connection is scheduled anew?
+/// A SYN on a finished connection does (`net.ipv4.vs.conn_reuse_mode=1`: TIME_WAIT and CLOSE).
+#[inline(always)]
+pub const fn reschedules(state: State, event: Event) -> bool {
+    matches!((state, event), (State::TimeWait | State::Close, Event::Syn))
+}
+
+/// The value word of an entry; the module's picture shows its fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Value(u64);
+
+impl Value {
+    /// A new value.
+    #[inline(always)]
+    pub const fn new(destination: DestinationRef, state: State, seen: Ticks, port: Be16) -> Self {
+        Self(
+            destination.to_word()
+                | (state as u64) << 26
+                | (seen.0 as u64) << 30
+                | (port.bits() as u64) << 48,
+        )
+    }
+
+    /// From the word.
+    #[inline(always)]
+    pub const fn from_word(word: u64) -> Self {
+        Self(word)
+    }
+
+    /// The word.
+    #[inline(always)]
+    pub const fn to_word(self) -> u64 {
+        self.0
+    }
+
+    /// Where the flow goes.
+    #[inline(always)]
+    pub const fn destination(self) -> DestinationRef {
+        DestinationRef::from_word(self.0)
+    }
+
+    /// The state's number, 4 bits.
+    #[inline(always)]
+    pub const fn state_number(self) -> u32 {
+        ((self.0 >> 26) & 15) as u32
+    }
+
+    /// The state.
+    #[inline(always)]
+    pub const fn state(self) -> State {
+        State::from_number(self.state_number())
+    }
+
+    /// When the last packet that counted was seen.
+    #[inline(always)]
+    pub const fn seen(self) -> Ticks {
+        Ticks(((self.0 >> 30) as u32) & Ticks::MASK)
+    }
+
+    /// The packet's destination port.
+    #[inline(always)]
+    pub const fn port(self) -> Be16 {
+        #[expect(clippy::cast_possible_truncation, reason = "the top 16 bits")]
+        Be16::from_bits((self.0 >> 48) as u16)
+    }
+
+    /// The same with another state and time.
+    #[inline(always)]
+    pub const fn with(self, state: State, seen: Ticks) -> Self {
+        Self::new(self.destination(), state, seen, self.port())
+    }
+}
+
+/// Marks a slot whose new owner is being written: no flow has this key.
+pub const CLAIMED: u64 = u64::MAX;
+
+/// An IPv4 entry. A zero key is an empty slot.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Entry4 {
+    /// [`Key4`] as a word.
+    pub key: AtomicU64,
+    /// [`Value`] as a word.
+    pub value: AtomicU64,
+}
+
+/// An IPv6 entry. A zero value is an empty slot, a value of [`CLAIMED`] one that is being written.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Entry6 {
+    /// The client's address, network order.
+    pub address: [AtomicU64; 2],
+    /// Client port in the low 16 bits, then the service id.
+    pub tag: AtomicU64,
+    /// [`Value`] as a word.
+    pub value: AtomicU64,
+}
+
+/// Entries in a bucket.
+pub const BUCKET_ENTRIES: usize = 4;
+
+/// One cache line.
+#[derive(Debug, Default)]
+#[repr(C, align(64))]
+pub struct Bucket4(pub [Entry4; BUCKET_ENTRIES]);
+
+/// Two cache lines.
+#[derive(Debug, Default)]
+#[repr(C, align(64))]
+pub struct Bucket6(pub [Entry6; BUCKET_ENTRIES]);
+
+const _: () = assert!(size_of::<Bucket4>() == 64 && size_of::<Bucket6>() == 128);
+
+/// The IPv4 buckets for `max_connections`: two slots for each, so that its full number finds room.
+pub const fn buckets_for(max_connections: u32) -> u32 {
+    max_connections.div_ceil(2)
+}
+
+/// Who an IPv4 flow is: its client and its service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key4(u64);
+
+impl Key4 {
+    /// From the client's address and port and the service's id.
+    #[inline(always)]
+    pub const fn new(client: Be32, port: Be16, service: u16) -> Self {
+        Self(client.bits() as u64 | (port.bits() as u64) << 32 | (service as u64) << 48)
+    }
+
+    /// From a slot's word; `None` for an empty or claimed slot.
+    pub const fn from_word(word: u64) -> Option<Self> {
+        if word == 0 || word == CLAIMED { None } else { Some(Self(word)) }
+    }
+
+    /// The client's address, the client's port and the service's id.
+    #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
+    pub const fn parts(self) -> (Be32, Be16, u16) {
+        (Be32::from_bits(self.0 as u32), Be16::from_bits((self.0 >> 32) as u16), (self.0 >> 48) as u16)
+    }
+}
+
+/// Who an IPv6 flow is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key6 {
+    address: [u64; 2],
+    tag: u64,
+}
+
+impl Key6 {
+    /// From the client's address and port and the service's id.
+    #[inline(always)]
+    pub const fn new(client: Be128, port: Be16, service: u16) -> Self {
+        Self { address: client.words(), tag: port.bits() as u64 | (service as u64) << 16 }
+    }
+
+    /// From a slot's words.
+    pub const fn from_words(address: [u64; 2], tag: u64) -> Self {
+        Self { address, tag }
+    }
+
+    /// The client's address, the client's port and the service's id.
+    #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
+    pub const fn parts(self) -> (Be128, Be16, u16) {
+        (Be128::from_words(self.address), Be16::from_bits(self.tag as u16), (self.tag >> 16) as u16)
+    }
+}
+
+/// Mixes a word so that every input bit reaches every output bit (the finaliser of `MurmurHash3`).
+#[inline(always)]
+pub const fn mix(word: u64) -> u64 {
+    let word = (word ^ (word >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    let word = (word ^ (word >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    word ^ (word >> 33)
+}
+
+/// `hash` scaled to `0..n`.
+#[inline(always)]
+pub const fn scale(hash: u32, n: u32) -> u32 {
+    ((hash as u64 * n as u64) >> 32) as u32
+}
+
+/// A key of either family, the hash of which says where its entry may be.
+pub trait Key: Copy {
+    /// Its bucket.
+    type Bucket;
+
+    /// A hash that who does not know `seed` cannot aim.
+    fn hash(self, seed: u64) -> u64;
+
+    /// The entry `slot` of `bucket`, if it is this key's and its value names `port`.
+    fn find(self, bucket: &Self::Bucket, port: Be16) -> Option<(usize, Value)>;
+
+    /// What slot `slot` holds now: the word to claim it by, and its value; `None` while it is being written.
+    fn inspect(bucket: &Self::Bucket, slot: usize) -> Option<(u64, Option<Value>)>;
+
+    /// Takes the slot if it still holds the word that [`Key::inspect`] gave.
+    fn claim(bucket: &Self::Bucket, slot: usize, expected: u64) -> bool;
+
+    /// Makes a claimed slot this key's.
+    fn publish(self, bucket: &Self::Bucket, slot: usize, value: Value);
+
+    /// Gives a claimed slot back, empty.
+    fn release(bucket: &Self::Bucket, slot: usize);
+
+    /// Changes the value of an entry if it still is `old`.
+    fn update(bucket: &Self::Bucket, slot: usize, old: Value, new: Value) -> bool;
+}
+
+impl Key for Key4 {
+    type Bucket = Bucket4;
+
+    #[inline(always)]
+    fn hash(self, seed: u64) -> u64 {
+        mix(self.0 ^ seed)
+    }
+
+    #[inline(always)]
+    fn find(self, bucket: &Bucket4, port: Be16) -> Option<(usize, Value)> {
+        let mut slot = 0;
+        while slot < BUCKET_ENTRIES {
+            let entry = &bucket.0[slot & 3];
+            if entry.key.load(Relaxed) == self.0 {
+                let value = Value::from_word(entry.value.load(Relaxed));
+                if value.port() == port && entry.key.load(Relaxed) == self.0 {
+                    return Some((slot, value));
+                }
+            }
+            slot += 1;
+        }
+        None
+    }
+
+    #[inline(always)]
+    fn inspect(bucket: &Bucket4, slot: usize) -> Option<(u64, Option<Value>)> {
+        let entry = &bucket.0[slot & 3];
+        match entry.key.load(Relaxed) {
+            CLAIMED => None,
+            0 => Some((0, None)),
+            key => Some((key, Some(Value::from_word(entry.value.load(Relaxed))))),
+        }
+    }
+
+    #[inline(always)]
+    fn claim(bucket: &Bucket4, slot: usize, expected: u64) -> bool {
+        bucket.0[slot & 3].key.compare_exchange(expected, CLAIMED, Relaxed, Relaxed).is_ok()
+    }
+
+    #[inline(always)]
+    fn publish(self, bucket: &Bucket4, slot: usize, value: Value) {
+        let entry = &bucket.0[slot & 3];
+        entry.value.store(value.to_word(), Relaxed);
+        // An exchange is a full barrier in BPF on every architecture: the value is there before the key.
+        entry.key.swap(self.0, Relaxed);
+    }
+
+    #[inline(always)]
+    fn release(bucket: &Bucket4, slot: usize) {
+        bucket.0[slot & 3].key.store(0, Relaxed);
+    }
+
+    #[inline(always)]
+    fn update(bucket: &Bucket4, slot: usize, old: Value, new: Value) -> bool {
+        bucket.0[slot & 3].value.compare_exchange(old.to_word(), new.to_word(), Relaxed, Relaxed).is_ok()
+    }
+}
+
+impl Key for Key6 {
+    type Bucket = Bucket6;
+
+    #[inline(always)]
+    fn hash(self, seed: u64) -> u64 {
+        mix(mix(mix(self.address[0] ^ seed) ^ self.address[1]) ^ self.tag)
+    }
+
+    #[inline(always)]
+    fn find(self, bucket: &Bucket6, port: Be16) -> Option<(usize, Value)> {
+        let mut slot = 0;
+        while slot < BUCKET_ENTRIES {
+            let entry = &bucket.0[slot & 3];
+            let before = entry.value.load(Relaxed);
+            if entry.tag.load(Relaxed) == self.tag
+                && entry.address[1].load(Relaxed) == self.address[1]
+                && entry.address[0].load(Relaxed) == self.address[0]
+                && before != 0
+                && before != CLAIMED
+            {
+                let value = Value::from_word(entry.value.load(Relaxed));
+                if value.port() == port && value.destination() == Value::from_word(before).destination() {
+                    return Some((slot, value));
+                }
+            }
+            slot += 1;
+        }
+        None
+    }
+
+    #[inline(always)]
+    fn inspect(bucket: &Bucket6, slot: usize) -> Option<(u64, Option<Value>)> {
+        match bucket.0[slot & 3].value.load(Relaxed) {
+            CLAIMED => None,
+            0 => Some((0, None)),
+            value => Some((value, Some(Value::from_word(value)))),
+        }
+    }
+
+    #[inline(always)]
+    fn claim(bucket: &Bucket6, slot: usize, expected: u64) -> bool {
+        bucket.0[slot & 3].value.compare_exchange(expected, CLAIMED, Relaxed, Relaxed).is_ok()
+    }
+
+    #[inline(always)]
+    fn publish(self, bucket: &Bucket6, slot: usize, value: Value) {
+        let entry = &bucket.0[slot & 3];
+        entry.address[0].store(self.address[0], Relaxed);
+        entry.address[1].store(self.address[1], Relaxed);
+        entry.tag.store(self.tag, Relaxed);
+        entry.value.swap(value.to_word(), Relaxed);
+    }
+
+    #[inline(always)]
+    fn release(bucket: &Bucket6, slot: usize) {
+        bucket.0[slot & 3].value.store(0, Relaxed);
+    }
+
+    #[inline(always)]
+    fn update(bucket: &Bucket6, slot: usize, old: Value, new: Value) -> bool {
+        bucket.0[slot & 3].value.compare_exchange(old.to_word(), new.to_word(), Relaxed, Relaxed).is_ok()
+    }
+}
+
+/// A slot that a newcomer may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate {
+    /// In the second of the two buckets?
+    pub second: bool,
+    /// Which of its entries.
+    pub slot: usize,
+    /// What [`Key::claim`] must find there.
+    pub expected: u64,
+    /// Does taking it evict an unconfirmed connection that has not expired?
+    pub evicts: bool,
+    rank: u32,
+}
+
+impl Candidate {
+    /// The flow's own slot, whose entry is of no use any more.
+    #[inline(always)]
+    pub const fn own(second: bool, slot: usize, expected: u64) -> Self {
+        Self { second, slot, expected, evicts: false, rank: EMPTY }
+    }
+}
+
+/// Rank of no candidate at all.
+const WORST: u32 = 0;
+/// Rank of an expired entry; unconfirmed ones rank below by their age.
+const EXPIRED: u32 = Ticks::MASK + 1;
+/// Rank of an empty slot.
+const EMPTY: u32 = EXPIRED + 1;
+
+/// The better of `best` and the slots of `bucket`, by the order in the module's text.
+/// `timeout` gives a state number's idle timeout in ticks.
+#[inline(always)]
+pub fn consider<K: Key>(
+    best: Option<Candidate>,
+    bucket: &K::Bucket,
+    second: bool,
+    now: Ticks,
+    timeout: impl Fn(u32) -> u64,
+) -> Option<Candidate> {
+    let mut best = best;
+    let mut slot = 0;
+    while slot < BUCKET_ENTRIES {
+        if let Some((expected, value)) = K::inspect(bucket, slot) {
+            let rank = match value {
+                None => EMPTY,
+                Some(value) => {
+                    let age = now.since(value.seen());
+                    if age as u64 >= timeout(value.state_number()) {
+                        EXPIRED
+                    } else if value.state().unconfirmed() && age >= PROTECTED_TICKS {
+                        age
+                    } else {
+                        WORST
+                    }
+                }
+            };
+            let beaten = match best {
+                Some(candidate) => candidate.rank,
+                None => WORST,
+            };
+            if rank > beaten {
+                best = Some(Candidate { second, slot, expected, evicts: rank < EXPIRED, rank });
+            }
+        }
+        slot += 1;
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `ip_vs_proto_tcp.c`: columns SYN_RECV, (mid-stream as) ESTABLISHED, ESTABLISHED, FIN_WAIT, TIME_WAIT, CLOSE.
+    #[test]
+    fn tcp_transitions_are_ipvs_input_only() {
+        use State::{Close as CL, Established as ES, FinWait as FW, MidStream as MS, SynReceived as SR, TimeWait as TW};
+        let states = [SR, MS, ES, FW, TW, CL];
+        for (event, expected) in [
+            (Event::Syn, [SR, ES, ES, SR, SR, SR]),
+            (Event::Fin, [TW, FW, FW, FW, TW, CL]),
+            (Event::Ack, [ES, ES, ES, FW, TW, CL]),
+            (Event::Reset, [SR, CL, CL, CL, CL, CL]),
+        ] {
+            for (state, expected) in states.into_iter().zip(expected) {
+                assert_eq!(next_state(state, event), expected, "{state:?} {event:?}");
+            }
+        }
+        for state in [State::FirstDatagram, State::Udp] {
+            assert_eq!(next_state(state, Event::Datagram), State::Udp);
+        }
+    }
+
+    #[test]
+    fn flags_count_in_the_kernels_order() {
+        for (flags, event) in
+            [(0x02, Event::Syn), (0x12, Event::Syn), (0x11, Event::Fin), (0x14, Event::Reset), (0x06, Event::Reset), (0x10, Event::Ack), (0, Event::Ack)]
+        {
+            assert_eq!(Event::from_tcp_flags(flags), event, "{flags:02x}");
+        }
+    }
+
+    #[test]
+    fn values_keep_their_fields_apart() {
+        for state in State::ALL {
+            let value = Value::new(DestinationRef::new(0xf_ffff, 63), state, Ticks(Ticks::MASK), Be16::new(0xffff));
+            assert_eq!(value.state(), state);
+            let value = Value::new(DestinationRef::new(7, 5), state, Ticks(9), Be16::new(80));
+            assert_eq!(
+                (value.destination(), value.state(), value.seen(), value.port().host()),
+                (DestinationRef::new(7, 5), state, Ticks(9), 80)
+            );
+        }
+    }
+
+    #[test]
+    fn ticks_wrap() {
+        let late = Ticks::from_nanoseconds(u64::MAX);
+        assert_eq!(late.later(3).since(late), 3);
+        assert_eq!(Ticks::of_seconds(900), 839);
+    }
+}

@@ -1,0 +1,600 @@
+//! The datapath, in the order a packet goes through it: [`forward`] → [`ip4`] or [`ip6`] → [`place`] (which
+//! real server) → [`send`] (rewrite and out).
+//!
+//! Direct routing changes the two MACs, the TTL and its checksum, and the VLAN tag where the real server is on
+//! another VLAN. A packet that is passed or dropped is not changed at all.
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use crate::conn::{self, Candidate, Event, Key, Key4, Key6, Ticks, Value};
+use crate::csum;
+use crate::layout::{
+    Destination, DestinationRef, FragmentKey, FragmentOwner, INTERFACE_PROBES, NextHop, RING_HEADER, RingPlace,
+    Service, ServiceKey4, ServiceKey6, Settings, from_mac_word,
+};
+use crate::maps::INTERFACE_SLOTS;
+use crate::net::{Be16, Be32, Be128, ethertype, protocol};
+use crate::packet::Packet;
+use crate::parse::{self, Ipv4, Ipv6, Link, Part, Ports};
+use crate::tables::Tables;
+use crate::verdict::{Reason, Verdict};
+
+/// Decides about one frame, changes it for its way out, and counts what happened.
+#[inline(always)]
+pub fn forward<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
+    let verdict = match decide(packet, tables) {
+        Ok(verdict) => verdict,
+        Err(reason) => Verdict::Pass(reason),
+    };
+    if let Verdict::Pass(reason) | Verdict::Drop(reason) = verdict {
+        tables.count(reason);
+    }
+    verdict
+}
+
+/// A verdict, or the reason why the frame goes to the kernel.
+type Decision = Result<Verdict, Reason>;
+
+#[inline(always)]
+fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Decision {
+    let link = parse::link(packet).ok_or(Reason::Malformed)?;
+    match link.ethertype {
+        ethertype::IPV4 => ip4(packet, tables, &link),
+        ethertype::IPV6 => ip6(packet, tables, &link),
+        _ => Err(Reason::NotIp),
+    }
+}
+
+#[inline(always)]
+fn ip4<P: Packet, T: Tables>(packet: &mut P, tables: &T, link: &Link) -> Decision {
+    let ip = parse::ipv4(packet, link.payload, true).ok_or(Reason::Malformed)?;
+    let key = fragment_key4(&ip);
+    if let Part::Later(_) = ip.part {
+        return later_fragment(packet, tables, link, &key, ip.ttl, ip.length);
+    }
+    let Some(ports) = parse::ports(packet, ip.protocol, ip.payload, ip.payload_length)? else {
+        return if ip.protocol == protocol::ICMP { icmp4(packet, tables, link, &ip) } else { Err(Reason::NoVirtualServer) };
+    };
+    let settings = tables.settings().ok_or(Reason::Inconsistent)?;
+    let service = service4(tables, settings, ip.destination, ports.destination, ip.protocol)?;
+    accept(packet, tables, link, ip.ttl)?;
+    let flow = Key4::new(ip.source, ports.source, service.id);
+    let placement = placement4(ip.source, ports.source, ports.destination);
+    let chosen = match place(tables, settings, flow, placement, service, &ports) {
+        Ok(chosen) => chosen,
+        Err(verdict) => return Ok(verdict),
+    };
+    if let Part::First(_) = ip.part {
+        remember(tables, &key, chosen.reference);
+    }
+    send(packet, tables, link, &chosen, ip.length)
+}
+
+#[inline(always)]
+fn ip6<P: Packet, T: Tables>(packet: &mut P, tables: &T, link: &Link) -> Decision {
+    let ip = parse::ipv6(packet, link.payload, true)?;
+    let key = fragment_key6(&ip);
+    if let Part::Later(_) = ip.part {
+        return later_fragment(packet, tables, link, &key, ip.hop_limit, ip.length);
+    }
+    let Some(ports) = parse::ports(packet, ip.protocol, ip.payload, ip.payload_length)? else {
+        return if ip.protocol == protocol::ICMPV6 { icmp6(packet, tables, link, &ip) } else { Err(Reason::NoVirtualServer) };
+    };
+    let settings = tables.settings().ok_or(Reason::Inconsistent)?;
+    let service = service6(tables, settings, ip.destination, ports.destination, ip.protocol)?;
+    accept(packet, tables, link, ip.hop_limit)?;
+    let flow = Key6::new(ip.source, ports.source, service.id);
+    let placement = placement6(ip.source, ports.source, ports.destination);
+    let chosen = match place(tables, settings, flow, placement, service, &ports) {
+        Ok(chosen) => chosen,
+        Err(verdict) => return Ok(verdict),
+    };
+    if let Part::First(_) = ip.part {
+        remember(tables, &key, chosen.reference);
+    }
+    send(packet, tables, link, &chosen, ip.length)
+}
+
+/// The virtual server of an address, port and protocol; one for any port comes second.
+#[inline(always)]
+fn service4<T: Tables>(
+    tables: &T,
+    settings: &Settings,
+    address: Be32,
+    port: Be16,
+    protocol: u8,
+) -> Result<Service, Reason> {
+    let key = ServiceKey4 { address: address.wire(), port: port.wire(), protocol, zero: 0 };
+    if let Some(service) = tables.service4(&key) {
+        return Ok(service);
+    }
+    if settings.flags.load(Relaxed) & Settings::ANY_PORT == 0 {
+        return Err(Reason::NoVirtualServer);
+    }
+    tables.service4(&ServiceKey4 { port: [0; 2], ..key }).ok_or(Reason::NoVirtualServer)
+}
+
+/// As [`service4`].
+#[inline(always)]
+fn service6<T: Tables>(
+    tables: &T,
+    settings: &Settings,
+    address: Be128,
+    port: Be16,
+    protocol: u8,
+) -> Result<Service, Reason> {
+    let key = ServiceKey6 { address: address.wire(), port: port.wire(), protocol, zero: 0 };
+    if let Some(service) = tables.service6(&key) {
+        return Ok(service);
+    }
+    if settings.flags.load(Relaxed) & Settings::ANY_PORT == 0 {
+        return Err(Reason::NoVirtualServer);
+    }
+    tables.service6(&ServiceKey6 { port: [0; 2], ..key }).ok_or(Reason::NoVirtualServer)
+}
+
+/// Is the frame meant for this machine, and may it go another hop?
+#[inline(always)]
+fn accept<P: Packet, T: Tables>(packet: &P, tables: &T, link: &Link, ttl: u8) -> Result<(), Reason> {
+    let index = packet.ingress();
+    let mut probe = 0;
+    while probe < INTERFACE_PROBES {
+        let interface = tables.interface(index % INTERFACE_SLOTS + probe).ok_or(Reason::Inconsistent)?;
+        if interface.is(index) {
+            let (mac, _) = from_mac_word(interface.mac.load(Relaxed));
+            if mac != link.destination {
+                return Err(Reason::OtherMac);
+            }
+            return if ttl <= 1 { Err(Reason::TtlExceeded) } else { Ok(()) };
+        }
+        probe += 1;
+    }
+    Err(Reason::OtherMac)
+}
+
+/// The hash that places a flow where there is no entry. It depends on the flow alone, so that it gives the
+/// same real server for every packet and on every director with the same ring.
+#[inline(always)]
+fn placement4(client: Be32, client_port: Be16, port: Be16) -> u64 {
+    conn::mix(client.bits() as u64 | (client_port.bits() as u64) << 32 | (port.bits() as u64) << 48)
+}
+
+/// As [`placement4`].
+#[inline(always)]
+fn placement6(client: Be128, client_port: Be16, port: Be16) -> u64 {
+    let [first, second] = client.words();
+    conn::mix(conn::mix(conn::mix(first) ^ second) ^ (client_port.bits() as u64) << 32 ^ (port.bits() as u64) << 48)
+}
+
+/// A key whose buckets the tables hold.
+trait Family: Key {
+    /// The number of this family's buckets.
+    fn buckets(settings: &Settings) -> u32;
+    /// A bucket.
+    fn bucket<T: Tables>(tables: &T, index: u32) -> Option<&Self::Bucket>;
+}
+
+impl Family for Key4 {
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
+    fn buckets(settings: &Settings) -> u32 {
+        settings.buckets.load(Relaxed) as u32
+    }
+
+    #[inline(always)]
+    fn bucket<T: Tables>(tables: &T, index: u32) -> Option<&Self::Bucket> {
+        tables.bucket4(index)
+    }
+}
+
+impl Family for Key6 {
+    #[inline(always)]
+    fn buckets(settings: &Settings) -> u32 {
+        #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
+        {
+            (settings.buckets.load(Relaxed) >> 32) as u32
+        }
+    }
+
+    #[inline(always)]
+    fn bucket<T: Tables>(tables: &T, index: u32) -> Option<&Self::Bucket> {
+        tables.bucket6(index)
+    }
+}
+
+/// The real server a packet goes to.
+struct Chosen<'t> {
+    reference: DestinationRef,
+    destination: &'t Destination,
+    hop: NextHop,
+    new: bool,
+}
+
+/// The destination, unless it has been freed or given out again.
+#[inline(always)]
+fn live<T: Tables>(tables: &T, reference: DestinationRef, new: bool) -> Option<Chosen<'_>> {
+    let destination = tables.destination(reference.id())?;
+    let hop = NextHop::from_word(destination.next_hop.load(Relaxed));
+    if hop.flags & NextHop::IN_USE == 0 || hop.generation != reference.generation() {
+        return None;
+    }
+    Some(Chosen { reference, destination, hop, new })
+}
+
+/// The two buckets of a flow.
+struct Buckets<'t, K: Key> {
+    first: &'t K::Bucket,
+    second: &'t K::Bucket,
+}
+
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the two halves of the hash choose one bucket each")]
+fn first_bucket<K: Family, T: Tables>(tables: &T, hash: u64, buckets: u32) -> Option<&K::Bucket> {
+    K::bucket(tables, conn::scale(hash as u32, buckets))
+}
+
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the two halves of the hash choose one bucket each")]
+fn second_bucket<K: Family, T: Tables>(tables: &T, hash: u64, buckets: u32) -> Option<&K::Bucket> {
+    K::bucket(tables, conn::scale((hash >> 32) as u32, buckets))
+}
+
+/// The timeout of a state in ticks.
+#[inline(always)]
+fn timeout(settings: &Settings, state_number: u32) -> u64 {
+    match settings.timeouts.get(state_number as usize) {
+        Some(timeout) => timeout.load(Relaxed),
+        None => 0,
+    }
+}
+
+/// Finds the real server of a TCP or UDP packet: by its connection's entry, else by the scheduler.
+#[inline(always)]
+fn place<'t, K: Family, T: Tables>(
+    tables: &'t T,
+    settings: &Settings,
+    flow: K,
+    placement: u64,
+    service: Service,
+    ports: &Ports,
+) -> Result<Chosen<'t>, Verdict> {
+    let broken = Verdict::Drop(Reason::Inconsistent);
+    let hash = flow.hash(settings.seed.load(Relaxed));
+    let count = K::buckets(settings);
+    let first = first_bucket::<K, T>(tables, hash, count).ok_or(broken)?;
+    let now = tables.now();
+    if let Some((slot, value)) = flow.find(first, ports.destination) {
+        if let Some(chosen) = follow::<K, T>(tables, settings, first, slot, value, ports.event, now) {
+            return Ok(chosen);
+        }
+        let own = own_slot::<K>(first, slot, false);
+        let second = second_bucket::<K, T>(tables, hash, count).ok_or(broken)?;
+        return schedule(tables, flow, placement, service, ports, now, &Buckets { first, second }, own);
+    }
+    let second = second_bucket::<K, T>(tables, hash, count).ok_or(broken)?;
+    let buckets = Buckets { first, second };
+    if let Some((slot, value)) = flow.find(second, ports.destination) {
+        if let Some(chosen) = follow::<K, T>(tables, settings, second, slot, value, ports.event, now) {
+            return Ok(chosen);
+        }
+        let own = own_slot::<K>(second, slot, true);
+        return schedule(tables, flow, placement, service, ports, now, &buckets, own);
+    }
+    let best = conn::consider::<K>(None, first, false, now, |state| timeout(settings, state));
+    let best = conn::consider::<K>(best, second, true, now, |state| timeout(settings, state));
+    schedule(tables, flow, placement, service, ports, now, &buckets, best)
+}
+
+/// Goes on with a connection that has an entry: its real server, and the entry brought up to date. `None` if
+/// the entry has expired, the real server is gone, or the packet starts the connection anew.
+#[inline(always)]
+fn follow<'t, K: Family, T: Tables>(
+    tables: &'t T,
+    settings: &Settings,
+    bucket: &K::Bucket,
+    slot: usize,
+    value: Value,
+    event: Event,
+    now: Ticks,
+) -> Option<Chosen<'t>> {
+    let age = u64::from(now.since(value.seen()));
+    let timeout = timeout(settings, value.state_number());
+    let state = value.state();
+    if age >= timeout || conn::reschedules(state, event) {
+        return None;
+    }
+    let chosen = live(tables, value.destination(), false)?;
+    let next = conn::next_state(state, event);
+    // Written only in steps of 1/256 of the timeout: established traffic must not dirty the cache line.
+    if next != state || age > timeout >> 8 {
+        K::update(bucket, slot, value, value.with(next, now));
+    }
+    Some(chosen)
+}
+
+/// The slot of the flow's own entry, which is of no use any more.
+#[inline(always)]
+fn own_slot<K: Key>(bucket: &K::Bucket, slot: usize, second: bool) -> Option<Candidate> {
+    let (expected, _) = K::inspect(bucket, slot)?;
+    Some(Candidate::own(second, slot, expected))
+}
+
+/// Chooses a real server for a flow that has none, and records it if there is a slot for it.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "inlined into one function; a struct would only rename them")]
+fn schedule<'t, K: Family, T: Tables>(
+    tables: &'t T,
+    flow: K,
+    placement: u64,
+    service: Service,
+    ports: &Ports,
+    now: Ticks,
+    buckets: &Buckets<'_, K>,
+    candidate: Option<Candidate>,
+) -> Result<Chosen<'t>, Verdict> {
+    let broken = Verdict::Drop(Reason::Inconsistent);
+    let ring = RingPlace::from_word(tables.schedule(service.id).ok_or(broken)?.ring.load(Relaxed));
+    if ring.slots == 0 {
+        return Err(Verdict::Pass(Reason::NoRealServer));
+    }
+    let Some(state) = ports.event.opens() else {
+        // A reset of a connection nobody knows: worth forwarding, not worth remembering.
+        return by_hash(tables, ring, placement, false).ok_or(broken);
+    };
+    if let Some(candidate) = candidate {
+        let bucket = if candidate.second { buckets.second } else { buckets.first };
+        if K::claim(bucket, candidate.slot, candidate.expected) {
+            let chosen = match ports.event {
+                Event::Syn | Event::Datagram => by_turn(tables, ring),
+                Event::Ack | Event::Fin | Event::Reset => {
+                    tables.count(Reason::MidStream);
+                    by_hash(tables, ring, placement, true)
+                }
+            };
+            let Some(chosen) = chosen else {
+                K::release(bucket, candidate.slot);
+                return Err(broken);
+            };
+            flow.publish(bucket, candidate.slot, Value::new(chosen.reference, state, now, ports.destination));
+            if candidate.evicts {
+                tables.count(Reason::Evicted);
+            }
+            return Ok(chosen);
+        }
+    }
+    tables.count(Reason::Unrecorded);
+    by_hash(tables, ring, placement, matches!(ports.event, Event::Syn)).ok_or(broken)
+}
+
+/// The next in the scheduler's order.
+#[inline(always)]
+fn by_turn<T: Tables>(tables: &T, ring: RingPlace) -> Option<Chosen<'_>> {
+    let turn = tables.ring(ring.offset)?.fetch_add(1, Relaxed);
+    #[expect(clippy::cast_possible_truncation, reason = "a remainder of a 32-bit number")]
+    let slot = (turn % u64::from(ring.slots)) as u32;
+    ring_slot(tables, ring, slot, true)
+}
+
+/// The place of the flow's hash in the scheduler's ring, so that each real server gets its weight's share.
+#[inline(always)]
+fn by_hash<T: Tables>(tables: &T, ring: RingPlace, placement: u64, new: bool) -> Option<Chosen<'_>> {
+    #[expect(clippy::cast_possible_truncation, reason = "the high half")]
+    let slot = conn::scale((placement >> 32) as u32, ring.slots);
+    ring_slot(tables, ring, slot, new)
+}
+
+#[inline(always)]
+fn ring_slot<T: Tables>(tables: &T, ring: RingPlace, slot: u32, new: bool) -> Option<Chosen<'_>> {
+    let word = tables.ring(ring.offset.wrapping_add(RING_HEADER).wrapping_add(slot))?.load(Relaxed);
+    live(tables, DestinationRef::from_word(word), new)
+}
+
+/// Sends the packet on its way to the real server.
+#[inline(always)]
+fn send<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    link: &Link,
+    chosen: &Chosen<'_>,
+    length: usize,
+) -> Decision {
+    let flags = chosen.hop.flags;
+    if flags & (NextHop::LOCAL | NextHop::RESOLVED) == 0 {
+        return Ok(Verdict::Drop(Reason::NeighbourUnresolved));
+    }
+    tables.count_traffic(chosen.reference.id(), chosen.new, length as u64);
+    if flags & NextHop::LOCAL != 0 {
+        return Err(Reason::LocalRealServer);
+    }
+    let (source, vlan) = from_mac_word(chosen.destination.source.load(Relaxed));
+    #[expect(clippy::cast_possible_truncation, reason = "an interface index is 32 bits")]
+    let interface = chosen.destination.interface.load(Relaxed) as u32;
+    if rewrite(packet, link, chosen.hop.mac, source, vlan).is_none() {
+        return Ok(Verdict::Drop(Reason::NoHeadroom));
+    }
+    Ok(if interface == packet.ingress() { Verdict::Transmit } else { Verdict::Redirect(interface) })
+}
+
+/// VLAN ids are the low 12 bits of a tag.
+const VLAN_ID: u16 = 0x0fff;
+
+/// Decrements the TTL, gives the frame the VLAN tag it needs, and sets the MACs.
+#[inline(always)]
+fn rewrite<P: Packet>(packet: &mut P, link: &Link, to: [u8; 6], from: [u8; 6], vlan: u16) -> Option<()> {
+    let ip = link.payload;
+    if link.ethertype == ethertype::IPV4 {
+        let [ttl] = packet.load::<1>(ip + 8)?;
+        let checksum = u16::from_be_bytes(packet.load(ip + 10)?);
+        packet.store(ip + 8, [ttl.wrapping_sub(1)])?;
+        packet.store(ip + 10, csum::after_ttl_decrement(checksum).to_be_bytes())?;
+    } else {
+        let [hop_limit] = packet.load::<1>(ip + 7)?;
+        packet.store(ip + 7, [hop_limit.wrapping_sub(1)])?;
+    }
+    match link.tag {
+        Some(tag) if tag & VLAN_ID != vlan => {
+            if vlan == 0 {
+                packet.grow_front(-4)?;
+            } else {
+                packet.store(14, (tag & !VLAN_ID | vlan).to_be_bytes())?;
+            }
+        }
+        None if vlan != 0 => {
+            packet.grow_front(4)?;
+            packet.store(12, ethertype::VLAN.to_be_bytes())?;
+            packet.store(14, vlan.to_be_bytes())?;
+        }
+        Some(_) | None => {}
+    }
+    packet.store(0, to)?;
+    packet.store(6, from)
+}
+
+/// An ICMP error follows the flow of the packet that it quotes: to the real server that sent it.
+/// Everything else to a virtual address, echo requests too, is for the kernel.
+#[inline(always)]
+fn icmp4<P: Packet, T: Tables>(packet: &mut P, tables: &T, link: &Link, ip: &Ipv4) -> Decision {
+    let [kind] = packet.load::<1>(ip.payload).ok_or(Reason::Malformed)?;
+    // RFC 792: destination unreachable, source quench, time exceeded, parameter problem.
+    if !matches!(kind, 3 | 4 | 11 | 12) || ip.part != Part::Whole {
+        return Err(Reason::NoVirtualServer);
+    }
+    let quoted = parse::ipv4(packet, ip.payload + 8, false).ok_or(Reason::Malformed)?;
+    if quoted.source != ip.destination || matches!(quoted.part, Part::Later(_)) {
+        return Err(Reason::NoVirtualServer);
+    }
+    if !matches!(quoted.protocol, protocol::TCP | protocol::UDP) {
+        return Err(Reason::NoVirtualServer);
+    }
+    let (port, client_port) = parse::port_pair(packet, quoted.payload).ok_or(Reason::Malformed)?;
+    let settings = tables.settings().ok_or(Reason::Inconsistent)?;
+    let service = service4(tables, settings, quoted.source, port, quoted.protocol)?;
+    accept(packet, tables, link, ip.ttl)?;
+    let flow = Key4::new(quoted.destination, client_port, service.id);
+    let placement = placement4(quoted.destination, client_port, port);
+    match existing(tables, settings, flow, placement, service, port) {
+        Ok(chosen) => send(packet, tables, link, &chosen, ip.length),
+        Err(verdict) => Ok(verdict),
+    }
+}
+
+/// As [`icmp4`], for ICMPv6 (RFC 4443 types 1 to 4).
+#[inline(always)]
+fn icmp6<P: Packet, T: Tables>(packet: &mut P, tables: &T, link: &Link, ip: &Ipv6) -> Decision {
+    let [kind] = packet.load::<1>(ip.payload).ok_or(Reason::Malformed)?;
+    if !matches!(kind, 1..=4) || ip.part != Part::Whole {
+        return Err(Reason::NoVirtualServer);
+    }
+    let quoted = parse::ipv6(packet, ip.payload + 8, false)?;
+    if quoted.source != ip.destination || matches!(quoted.part, Part::Later(_)) {
+        return Err(Reason::NoVirtualServer);
+    }
+    if !matches!(quoted.protocol, protocol::TCP | protocol::UDP) {
+        return Err(Reason::NoVirtualServer);
+    }
+    let (port, client_port) = parse::port_pair(packet, quoted.payload).ok_or(Reason::Malformed)?;
+    let settings = tables.settings().ok_or(Reason::Inconsistent)?;
+    let service = service6(tables, settings, quoted.source, port, quoted.protocol)?;
+    accept(packet, tables, link, ip.hop_limit)?;
+    let flow = Key6::new(quoted.destination, client_port, service.id);
+    let placement = placement6(quoted.destination, client_port, port);
+    match existing(tables, settings, flow, placement, service, port) {
+        Ok(chosen) => send(packet, tables, link, &chosen, ip.length),
+        Err(verdict) => Ok(verdict),
+    }
+}
+
+/// The real server of a flow without changing anything: by its entry, else by its hash.
+#[inline(always)]
+fn existing<'t, K: Family, T: Tables>(
+    tables: &'t T,
+    settings: &Settings,
+    flow: K,
+    placement: u64,
+    service: Service,
+    port: Be16,
+) -> Result<Chosen<'t>, Verdict> {
+    let broken = Verdict::Drop(Reason::Inconsistent);
+    let hash = flow.hash(settings.seed.load(Relaxed));
+    let count = K::buckets(settings);
+    let first = first_bucket::<K, T>(tables, hash, count).ok_or(broken)?;
+    let found = match flow.find(first, port) {
+        Some((_, value)) => Some(value),
+        None => {
+            let second = second_bucket::<K, T>(tables, hash, count).ok_or(broken)?;
+            flow.find(second, port).map(|(_, value)| value)
+        }
+    };
+    if let Some(value) = found
+        && let Some(chosen) = live(tables, value.destination(), false)
+    {
+        return Ok(chosen);
+    }
+    let ring = RingPlace::from_word(tables.schedule(service.id).ok_or(broken)?.ring.load(Relaxed));
+    if ring.slots == 0 {
+        return Err(Verdict::Pass(Reason::NoRealServer));
+    }
+    by_hash(tables, ring, placement, false).ok_or(broken)
+}
+
+/// A datagram is reassembled long before this (RFC 791: 15 s; Linux: 30 s), and its identification comes again.
+const FRAGMENT_TICKS: u32 = 28;
+
+#[inline(always)]
+fn fragment_key4(ip: &Ipv4) -> FragmentKey {
+    FragmentKey {
+        source: [u64::from(ip.source.bits()), 0],
+        destination: [u64::from(ip.destination.bits()), 0],
+        identification: identification(ip.part),
+        protocol: ip.protocol,
+        version: 4,
+        zero: [0; 2],
+    }
+}
+
+#[inline(always)]
+fn fragment_key6(ip: &Ipv6) -> FragmentKey {
+    FragmentKey {
+        source: ip.source.words(),
+        destination: ip.destination.words(),
+        identification: identification(ip.part),
+        protocol: 0,
+        version: 6,
+        zero: [0; 2],
+    }
+}
+
+#[inline(always)]
+fn identification(part: Part) -> u32 {
+    match part {
+        Part::Whole => 0,
+        Part::First(identification) | Part::Later(identification) => identification,
+    }
+}
+
+#[inline(always)]
+fn remember<T: Tables>(tables: &T, key: &FragmentKey, reference: DestinationRef) {
+    let owner = FragmentOwner { destination: reference.to_word(), seen: u64::from(tables.now().bits()) };
+    tables.remember_fragment(key, &owner);
+}
+
+/// A later fragment goes where the first one went.
+#[inline(always)]
+fn later_fragment<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    link: &Link,
+    key: &FragmentKey,
+    ttl: u8,
+    length: usize,
+) -> Decision {
+    let owner = tables.fragment(key).ok_or(Reason::UnknownFragment)?;
+    #[expect(clippy::cast_possible_truncation, reason = "18 bits were stored")]
+    let seen = Ticks::default().later(owner.seen as u32);
+    if tables.now().since(seen) >= FRAGMENT_TICKS {
+        return Err(Reason::UnknownFragment);
+    }
+    accept(packet, tables, link, ttl)?;
+    let chosen = live(tables, DestinationRef::from_word(owner.destination), false).ok_or(Reason::UnknownFragment)?;
+    send(packet, tables, link, &chosen, length)
+}

@@ -1,0 +1,368 @@
+//! Every map's key and value but the connection table's (see [`crate::conn`]).
+//!
+//! Only integers and byte arrays, explicit zero padding, sizes asserted. What user space changes under a
+//! running program are whole 64-bit words, each meaningful by itself, so a reader never sees half a change.
+//! A change of anything here raises [`LAYOUT_VERSION`]; a daemon refuses pinned maps of another version.
+
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::net::{Be16, MacAddress};
+
+/// The version of all layouts together, kept in [`Settings`].
+pub const LAYOUT_VERSION: u32 = 1;
+
+macro_rules! assert_size {
+    ($($type:ty = $size:literal),* $(,)?) => { $(const _: () = assert!(core::mem::size_of::<$type>() == $size);)* };
+}
+
+assert_size!(
+    ServiceKey4 = 8,
+    ServiceKey6 = 20,
+    Service = 8,
+    Schedule = 16,
+    Destination = 64,
+    Traffic = 24,
+    FragmentKey = 40,
+    FragmentOwner = 16,
+    Settings = 128,
+    Interface = 16,
+);
+
+/// An IPv4 virtual server as a packet names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct ServiceKey4 {
+    /// VIP, network order.
+    pub address: [u8; 4],
+    /// Port, network order; 0 for any port.
+    pub port: [u8; 2],
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Zero.
+    pub zero: u8,
+}
+
+/// An IPv6 virtual server as a packet names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct ServiceKey6 {
+    /// VIP, network order.
+    pub address: [u8; 16],
+    /// Port, network order; 0 for any port.
+    pub port: [u8; 2],
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Zero.
+    pub zero: u8,
+}
+
+/// A virtual server: one word, so that reading it is atomic while user space replaces it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(8))]
+pub struct Service {
+    /// Index into [`crate::maps::SCHEDULES`], and the service's part of a connection's key.
+    pub id: u16,
+    /// Zero.
+    pub zero: [u8; 6],
+}
+
+/// A virtual server's schedule: where its ring lies.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Schedule {
+    /// [`RingPlace`] as one word.
+    pub ring: AtomicU64,
+    /// The scheduler: a [`SchedulerCode`]. The program does not read it; a daemon that adopts the tables does.
+    pub scheduler: AtomicU64,
+}
+
+/// Numbers of the schedulers in [`Schedule::scheduler`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u64)]
+pub enum SchedulerCode {
+    /// Round robin.
+    Rr = 1,
+    /// Weighted round robin.
+    Wrr = 2,
+}
+
+/// Words at the start of a ring, before its slots: the cursor (the count of picks, started where the
+/// scheduler's sequence stands) and the cursor's first value.
+pub const RING_HEADER: u32 = 2;
+
+/// Where a ring lies in [`crate::maps::RINGS`]: its header is at `offset`, its slots follow.
+/// Each slot is a [`DestinationRef`] in a word of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct RingPlace {
+    /// Index of the header's first word.
+    pub offset: u32,
+    /// Number of slots; 0: no real server takes new connections.
+    pub slots: u32,
+}
+
+impl RingPlace {
+    /// As one word.
+    #[inline(always)]
+    pub const fn to_word(self) -> u64 {
+        (self.offset as u64) << 32 | self.slots as u64
+    }
+
+    /// The inverse of [`RingPlace::to_word`].
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
+    pub const fn from_word(word: u64) -> Self {
+        Self { offset: (word >> 32) as u32, slots: word as u32 }
+    }
+}
+
+/// A destination's id and the generation it was given out with: 26 bits.
+///
+/// A destination whose own generation differs has been freed and given out again since.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DestinationRef(u32);
+
+impl DestinationRef {
+    /// Bits of an id.
+    pub const ID_BITS: u32 = 20;
+    /// Bits of a generation.
+    pub const GENERATION_BITS: u32 = 6;
+    /// Bits of both.
+    pub const MASK: u32 = (1 << (Self::ID_BITS + Self::GENERATION_BITS)) - 1;
+
+    /// From an id and a generation; bits beyond their widths are cut off.
+    #[inline(always)]
+    pub const fn new(id: u32, generation: u8) -> Self {
+        Self((id & ((1 << Self::ID_BITS) - 1)) | ((generation as u32) << Self::ID_BITS & Self::MASK))
+    }
+
+    /// From the low bits of a word.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the mask cuts first")]
+    pub const fn from_word(word: u64) -> Self {
+        Self((word & Self::MASK as u64) as u32)
+    }
+
+    /// As the low bits of a word.
+    #[inline(always)]
+    pub const fn to_word(self) -> u64 {
+        self.0 as u64
+    }
+
+    /// Index into [`crate::maps::DESTINATIONS`] and [`crate::maps::TRAFFIC`].
+    #[inline(always)]
+    pub const fn id(self) -> u32 {
+        self.0 & ((1 << Self::ID_BITS) - 1)
+    }
+
+    /// The generation.
+    #[inline(always)]
+    pub const fn generation(self) -> u8 {
+        #[expect(clippy::cast_possible_truncation, reason = "6 bits")]
+        {
+            (self.0 >> Self::ID_BITS) as u8
+        }
+    }
+}
+
+/// A real server of one virtual server. One cache line; the first three words are what a packet needs.
+#[derive(Debug, Default)]
+#[repr(C, align(64))]
+pub struct Destination {
+    /// [`NextHop`] as one word. All zero: not in use.
+    pub next_hop: AtomicU64,
+    /// Source MAC in the low six bytes, then the VLAN id of frames to it (0: untagged).
+    pub source: AtomicU64,
+    /// The interface's index in the low half.
+    pub interface: AtomicU64,
+    /// Service id in the low 16 bits, then 16 bits of port (network order), then 32 bits of weight.
+    pub identity: AtomicU64,
+    /// Order of addition in the low half: IPVS's list runs from the highest to the lowest.
+    /// Address family (4 or 6) in bits 32 to 39.
+    pub order: AtomicU64,
+    /// The real server's address, network order; IPv4 in the first four bytes.
+    pub address: [AtomicU64; 2],
+    /// Zero.
+    pub reserved: AtomicU64,
+}
+
+/// What the first word of a [`Destination`] says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NextHop {
+    /// MAC of the real server, as on the wire.
+    pub mac: MacAddress,
+    /// [`NextHop::IN_USE`] and the other flags.
+    pub flags: u8,
+    /// See [`DestinationRef`].
+    pub generation: u8,
+}
+
+impl NextHop {
+    /// The destination exists. Without it nothing else counts.
+    pub const IN_USE: u8 = 1;
+    /// The MAC and the interface are known.
+    pub const RESOLVED: u8 = 2;
+    /// The real server is this director: packets go up to the kernel.
+    pub const LOCAL: u8 = 4;
+    /// Taken out of the configuration; serves the connections it has until they end.
+    pub const RETIRED: u8 = 8;
+
+    /// As one word.
+    #[inline(always)]
+    pub const fn to_word(self) -> u64 {
+        let [a, b, c, d, e, f] = self.mac;
+        u64::from_le_bytes([a, b, c, d, e, f, self.flags, self.generation])
+    }
+
+    /// The inverse of [`NextHop::to_word`].
+    #[inline(always)]
+    pub const fn from_word(word: u64) -> Self {
+        let [a, b, c, d, e, f, flags, generation] = word.to_le_bytes();
+        Self { mac: [a, b, c, d, e, f], flags, generation }
+    }
+}
+
+/// The second word of a [`Destination`]: a MAC and 16 bits beside it.
+#[inline(always)]
+pub const fn mac_word(mac: MacAddress, beside: u16) -> u64 {
+    let [a, b, c, d, e, f] = mac;
+    let [low, high] = beside.to_le_bytes();
+    u64::from_le_bytes([a, b, c, d, e, f, low, high])
+}
+
+/// The inverse of [`mac_word`].
+#[inline(always)]
+pub const fn from_mac_word(word: u64) -> (MacAddress, u16) {
+    let [a, b, c, d, e, f, low, high] = word.to_le_bytes();
+    ([a, b, c, d, e, f], u16::from_le_bytes([low, high]))
+}
+
+/// What [`Destination::identity`] says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The virtual server.
+    pub service: u16,
+    /// The real server's port.
+    pub port: Be16,
+    /// Its configured weight.
+    pub weight: u32,
+}
+
+impl Identity {
+    /// As one word.
+    pub const fn to_word(self) -> u64 {
+        self.service as u64 | (self.port.bits() as u64) << 16 | (self.weight as u64) << 32
+    }
+
+    /// The inverse of [`Identity::to_word`].
+    #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
+    pub const fn from_word(word: u64) -> Self {
+        Self { service: word as u16, port: Be16::from_bits((word >> 16) as u16), weight: (word >> 32) as u32 }
+    }
+}
+
+/// One CPU's counters of one destination. `bytes` counts IP packets' lengths, as IPVS does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Traffic {
+    /// Connections scheduled.
+    pub connections: u64,
+    /// Packets forwarded.
+    pub packets: u64,
+    /// Their bytes from the IP header on.
+    pub bytes: u64,
+}
+
+/// Names a fragmented datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct FragmentKey {
+    /// Source, network order; IPv4 in the first four bytes.
+    pub source: [u64; 2],
+    /// Destination, likewise.
+    pub destination: [u64; 2],
+    /// Identification, as on the wire.
+    pub identification: u32,
+    /// IP protocol number (IPv4; 0 for IPv6, where the first fragment alone knows it).
+    pub protocol: u8,
+    /// 4 or 6.
+    pub version: u8,
+    /// Zero.
+    pub zero: [u8; 2],
+}
+
+/// Where the datagram's first fragment went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct FragmentOwner {
+    /// [`DestinationRef`] as a word.
+    pub destination: u64,
+    /// When, as [`crate::conn::Ticks`].
+    pub seen: u64,
+}
+
+/// What the program must know at once. All of it may change while packets run.
+#[derive(Debug, Default)]
+#[repr(C, align(64))]
+pub struct Settings {
+    /// [`LAYOUT_VERSION`] in the low half.
+    pub layout: AtomicU64,
+    /// [`Settings::ANY_PORT`].
+    pub flags: AtomicU64,
+    /// Seed of the connection tables' hash; as long as the tables live.
+    pub seed: AtomicU64,
+    /// Buckets of the IPv4 table in the low half, of the IPv6 table in the high half.
+    pub buckets: AtomicU64,
+    /// Idle timeouts by [`crate::conn::State`], in ticks.
+    pub timeouts: [AtomicU64; 12],
+}
+
+impl Settings {
+    /// Some virtual server takes any port, so a miss is looked up again with port 0.
+    pub const ANY_PORT: u64 = 1;
+}
+
+/// An interface the program is attached to. An all-zero element is an empty slot.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Interface {
+    /// Index.
+    pub index: AtomicU64,
+    /// [`mac_word`] of its own MAC.
+    pub mac: AtomicU64,
+}
+
+/// The slots an interface may be in: from its index modulo [`crate::maps::INTERFACE_SLOTS`] on.
+pub const INTERFACE_PROBES: u32 = 4;
+
+impl Interface {
+    /// Is this the slot of the interface `index`, and `mac` its own?
+    #[inline(always)]
+    pub fn is(&self, index: u32) -> bool {
+        self.index.load(Relaxed) == index as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn words_keep_what_they_are_given(
+            id in 0u32..1 << 20, generation in 0u8..64, mac: [u8; 6], flags: u8, vlan: u16,
+            offset: u32, slots: u32, service: u16, port: u16, weight: u32,
+        ) {
+            let reference = DestinationRef::new(id, generation);
+            prop_assert_eq!((reference.id(), reference.generation()), (id, generation));
+            prop_assert_eq!(DestinationRef::from_word(reference.to_word() | 0xffff << 26), reference);
+            let hop = NextHop { mac, flags, generation };
+            prop_assert_eq!(NextHop::from_word(hop.to_word()), hop);
+            prop_assert_eq!(from_mac_word(mac_word(mac, vlan)), (mac, vlan));
+            let place = RingPlace { offset, slots };
+            prop_assert_eq!(RingPlace::from_word(place.to_word()), place);
+            let identity = Identity { service, port: Be16::new(port), weight };
+            prop_assert_eq!(Identity::from_word(identity.to_word()), identity);
+        }
+    }
+}

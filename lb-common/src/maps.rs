@@ -1,0 +1,46 @@
+//! The names and default capacities of the maps, for `#[map]` in the BPF program and for the loader.
+
+/// IPv4 virtual servers: [`crate::layout::ServiceKey4`] → [`crate::layout::Service`].
+pub const SERVICES4: &str = "SERVICES4";
+/// IPv6 virtual servers: [`crate::layout::ServiceKey6`] → [`crate::layout::Service`].
+pub const SERVICES6: &str = "SERVICES6";
+/// By service id: [`crate::layout::Schedule`].
+pub const SCHEDULES: &str = "SCHEDULES";
+/// Every scheduler's order: words, see [`crate::layout::RING_HEADER`].
+pub const RINGS: &str = "RINGS";
+/// By destination id: [`crate::layout::Destination`].
+pub const DESTINATIONS: &str = "DESTINATIONS";
+/// By destination id, per CPU: [`crate::layout::Traffic`].
+pub const TRAFFIC: &str = "TRAFFIC";
+/// IPv4 connections: [`crate::conn::Bucket4`].
+pub const CONNECTIONS4: &str = "CONNECTIONS4";
+/// IPv6 connections: [`crate::conn::Bucket6`].
+pub const CONNECTIONS6: &str = "CONNECTIONS6";
+/// First fragments: [`crate::layout::FragmentKey`] → [`crate::layout::FragmentOwner`].
+pub const FRAGMENTS: &str = "FRAGMENTS";
+/// One element: [`crate::layout::Settings`].
+pub const SETTINGS: &str = "SETTINGS";
+/// The interfaces the program is attached to: [`crate::layout::Interface`].
+pub const INTERFACES: &str = "INTERFACES";
+/// By [`crate::verdict::Reason`], per CPU: packets, u64.
+pub const REASONS: &str = "REASONS";
+
+/// All of them; each is pinned under its name.
+pub const ALL: [&str; 12] = [
+    SERVICES4, SERVICES6, SCHEDULES, RINGS, DESTINATIONS, TRAFFIC, CONNECTIONS4, CONNECTIONS6, FRAGMENTS, SETTINGS,
+    INTERFACES, REASONS,
+];
+
+/// The XDP program's name in the object.
+pub const PROGRAM: &str = "director";
+
+/// Virtual servers of each family. Service ids are 16 bits.
+pub const SERVICES: u32 = 65_535;
+/// Pairs of virtual server and real server. Destination ids are 20 bits; this many are allotted.
+pub const DESTINATIONS_MAX: u32 = 65_536;
+/// Words for the schedulers' rings (8 MiB); a ring takes its length and two, and its replacement as much again.
+pub const RING_WORDS: u32 = 1 << 20;
+/// First fragments remembered at a time.
+pub const FRAGMENTS_MAX: u32 = 8192;
+/// Slots for interfaces; [`crate::layout::INTERFACE_PROBES`] more than the index can reach.
+pub const INTERFACE_SLOTS: u32 = 64;

@@ -1,0 +1,202 @@
+//! The tables in plain memory: the host instance of the datapath, for tests, simulations and benchmarks.
+
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use crate::conn::{Bucket4, Bucket6, TIMEOUT_SECONDS, Ticks};
+use crate::layout::{
+    Destination, FragmentKey, FragmentOwner, INTERFACE_PROBES, Interface, LAYOUT_VERSION, Schedule, Service,
+    ServiceKey4, ServiceKey6, Settings, Traffic, mac_word,
+};
+use crate::maps::INTERFACE_SLOTS;
+use crate::net::MacAddress;
+use crate::tables::Tables;
+use crate::verdict::Reason;
+
+/// The sizes of a [`MemoryTables`].
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Virtual servers.
+    pub services: usize,
+    /// Destinations.
+    pub destinations: usize,
+    /// Words for rings.
+    pub ring_words: usize,
+    /// Buckets of each connection table.
+    pub buckets: u32,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self { services: 64, destinations: 256, ring_words: 4096, buckets: 1024 }
+    }
+}
+
+/// All tables of a director.
+#[derive(Debug)]
+pub struct MemoryTables {
+    /// The clock's reading; tests move it.
+    pub clock: AtomicU32,
+    /// See [`Tables::settings`].
+    pub settings: Settings,
+    /// See [`Tables::interface`].
+    pub interfaces: Vec<Interface>,
+    /// See [`Tables::service4`].
+    pub services4: HashMap<ServiceKey4, Service>,
+    /// See [`Tables::service6`].
+    pub services6: HashMap<ServiceKey6, Service>,
+    /// See [`Tables::schedule`].
+    pub schedules: Vec<Schedule>,
+    /// See [`Tables::ring`].
+    pub rings: Vec<AtomicU64>,
+    /// See [`Tables::destination`].
+    pub destinations: Vec<Destination>,
+    /// See [`Tables::bucket4`].
+    pub connections4: Vec<Bucket4>,
+    /// See [`Tables::bucket6`].
+    pub connections6: Vec<Bucket6>,
+    /// See [`Tables::fragment`].
+    pub fragments: Mutex<HashMap<FragmentKey, FragmentOwner>>,
+    traffic: Vec<[AtomicU64; 3]>,
+    reasons: Vec<AtomicU64>,
+}
+
+impl MemoryTables {
+    /// Empty tables with IPVS's timeouts.
+    pub fn new(sizes: Sizes, seed: u64) -> Self {
+        let settings = Settings::default();
+        initialise(&settings, seed, sizes.buckets, sizes.buckets);
+        Self {
+            clock: AtomicU32::new(0),
+            settings,
+            interfaces: fill((INTERFACE_SLOTS + INTERFACE_PROBES) as usize),
+            services4: HashMap::new(),
+            services6: HashMap::new(),
+            schedules: fill(sizes.services),
+            rings: fill(sizes.ring_words),
+            destinations: fill(sizes.destinations),
+            connections4: fill(sizes.buckets as usize),
+            connections6: fill(sizes.buckets as usize),
+            fragments: Mutex::default(),
+            traffic: fill(sizes.destinations),
+            reasons: fill(Reason::ALL.len()),
+        }
+    }
+
+    /// Makes `index` an interface with this MAC; `false` if its slots are taken.
+    pub fn add_interface(&self, index: u32, mac: MacAddress) -> bool {
+        place_interface(&self.interfaces, index, mac)
+    }
+
+    /// Moves the clock.
+    pub fn advance(&self, ticks: u32) {
+        let now = Ticks::default().later(self.clock.load(Relaxed)).later(ticks);
+        self.clock.store(now.bits(), Relaxed);
+    }
+
+    /// The counters of a destination.
+    pub fn traffic(&self, destination: u32) -> Traffic {
+        self.traffic.get(destination as usize).map_or_else(Traffic::default, |[connections, packets, bytes]| Traffic {
+            connections: connections.load(Relaxed),
+            packets: packets.load(Relaxed),
+            bytes: bytes.load(Relaxed),
+        })
+    }
+
+    /// The counter of a reason.
+    pub fn reason(&self, reason: Reason) -> u64 {
+        self.reasons.get(reason as usize).map_or(0, |count| count.load(Relaxed))
+    }
+}
+
+/// Writes the settings of new tables.
+pub fn initialise(settings: &Settings, seed: u64, buckets4: u32, buckets6: u32) {
+    settings.seed.store(seed, Relaxed);
+    settings.buckets.store(u64::from(buckets4) | u64::from(buckets6) << 32, Relaxed);
+    for (timeout, seconds) in settings.timeouts.iter().zip(TIMEOUT_SECONDS) {
+        timeout.store(Ticks::of_seconds(seconds), Relaxed);
+    }
+    settings.layout.store(u64::from(LAYOUT_VERSION), Relaxed);
+}
+
+/// Writes an interface into its own slot, else the first free one; `false` if there is none.
+pub fn place_interface(slots: &[Interface], index: u32, mac: MacAddress) -> bool {
+    let start = (index % INTERFACE_SLOTS) as usize;
+    let probes = || slots.iter().skip(start).take(INTERFACE_PROBES as usize);
+    let own = probes().find(|slot| slot.is(index)).or_else(|| probes().find(|slot| slot.is(0)));
+    let Some(slot) = own else { return false };
+    slot.mac.store(mac_word(mac, 0), Relaxed);
+    slot.index.store(u64::from(index), Relaxed);
+    true
+}
+
+fn fill<E: Default>(count: usize) -> Vec<E> {
+    core::iter::repeat_with(E::default).take(count).collect()
+}
+
+impl Tables for MemoryTables {
+    fn now(&self) -> Ticks {
+        Ticks::default().later(self.clock.load(Relaxed))
+    }
+
+    fn settings(&self) -> Option<&Settings> {
+        Some(&self.settings)
+    }
+
+    fn interface(&self, slot: u32) -> Option<&Interface> {
+        self.interfaces.get(slot as usize)
+    }
+
+    fn service4(&self, key: &ServiceKey4) -> Option<Service> {
+        self.services4.get(key).copied()
+    }
+
+    fn service6(&self, key: &ServiceKey6) -> Option<Service> {
+        self.services6.get(key).copied()
+    }
+
+    fn schedule(&self, service: u16) -> Option<&Schedule> {
+        self.schedules.get(usize::from(service))
+    }
+
+    fn ring(&self, index: u32) -> Option<&AtomicU64> {
+        self.rings.get(index as usize)
+    }
+
+    fn destination(&self, id: u32) -> Option<&Destination> {
+        self.destinations.get(id as usize)
+    }
+
+    fn bucket4(&self, index: u32) -> Option<&Bucket4> {
+        self.connections4.get(index as usize)
+    }
+
+    fn bucket6(&self, index: u32) -> Option<&Bucket6> {
+        self.connections6.get(index as usize)
+    }
+
+    fn fragment(&self, key: &FragmentKey) -> Option<FragmentOwner> {
+        self.fragments.lock().ok()?.get(key).copied()
+    }
+
+    fn remember_fragment(&self, key: &FragmentKey, owner: &FragmentOwner) {
+        if let Ok(mut fragments) = self.fragments.lock() {
+            fragments.insert(*key, *owner);
+        }
+    }
+
+    fn count_traffic(&self, destination: u32, new: bool, bytes: u64) {
+        if let Some([connections, packets, total]) = self.traffic.get(destination as usize) {
+            connections.fetch_add(u64::from(new), Relaxed);
+            packets.fetch_add(1, Relaxed);
+            total.fetch_add(bytes, Relaxed);
+        }
+    }
+
+    fn count(&self, reason: Reason) {
+        if let Some(count) = self.reasons.get(reason as usize) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! From a frame's bytes to what decides about it. Nothing here looks anything up.
+
+use crate::conn::Event;
+use crate::net::{Be16, Be32, Be128, MacAddress, ethertype, protocol};
+use crate::packet::Packet;
+use crate::verdict::Reason;
+
+/// The link header.
+#[derive(Clone, Copy, Debug)]
+pub struct Link {
+    /// Destination MAC.
+    pub destination: MacAddress,
+    /// EtherType of what follows the tags, host order.
+    pub ethertype: u16,
+    /// Where that starts.
+    pub payload: usize,
+    /// The outer VLAN tag's 16 bits (priority and id), if there is one.
+    pub tag: Option<u16>,
+}
+
+/// Follows at most this many VLAN tags (802.1ad: an outer and an inner one).
+const MAX_TAGS: usize = 2;
+
+/// Reads the link header; `None` if it is cut off.
+#[inline(always)]
+pub fn link<P: Packet>(packet: &P) -> Option<Link> {
+    let destination = packet.load::<6>(0)?;
+    let mut kind = u16::from_be_bytes(packet.load::<2>(12)?);
+    let mut payload = 14;
+    let mut tag = None;
+    let mut tags = 0;
+    while tags < MAX_TAGS && (kind == ethertype::VLAN || kind == ethertype::SERVICE_VLAN) {
+        let control = u16::from_be_bytes(packet.load::<2>(payload)?);
+        if tag.is_none() {
+            tag = Some(control);
+        }
+        kind = u16::from_be_bytes(packet.load::<2>(payload + 2)?);
+        payload += 4;
+        tags += 1;
+    }
+    Some(Link { destination, ethertype: kind, payload, tag })
+}
+
+/// Which part of a datagram a packet is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    Whole,
+    /// The first fragment: it has the ports. The identification, as on the wire.
+    First(u32),
+    /// A later fragment.
+    Later(u32),
+}
+
+/// What an IPv4 header says.
+#[derive(Clone, Copy, Debug)]
+pub struct Ipv4 {
+    /// Source.
+    pub source: Be32,
+    /// Destination.
+    pub destination: Be32,
+    /// Protocol number of the payload.
+    pub protocol: u8,
+    /// Time to live.
+    pub ttl: u8,
+    /// Where the payload starts in the frame.
+    pub payload: usize,
+    /// The payload's length in bytes.
+    pub payload_length: usize,
+    /// The packet's length in bytes, header included.
+    pub length: usize,
+    /// Fragment or whole.
+    pub part: Part,
+}
+
+/// Reads an IPv4 header at `at` (RFC 791). Options are skipped. The lengths are checked against each other
+/// and, if `complete`, against the frame: a packet quoted by an ICMP error is cut off.
+#[inline(always)]
+pub fn ipv4<P: Packet>(packet: &P, at: usize, complete: bool) -> Option<Ipv4> {
+    let [version_and_length] = packet.load::<1>(at)?;
+    let header_length = usize::from(version_and_length & 15) * 4;
+    let length = usize::from(u16::from_be_bytes(packet.load::<2>(at + 2)?));
+    let fragment = packet.load::<4>(at + 4)?;
+    let [ttl, protocol] = packet.load::<2>(at + 8)?;
+    let source = Be32::from_wire(packet.load(at + 12)?);
+    let destination = Be32::from_wire(packet.load(at + 16)?);
+    if version_and_length >> 4 != 4 || header_length < 20 || length < header_length {
+        return None;
+    }
+    if complete && at + length > packet.length() {
+        return None;
+    }
+    let [identification_high, identification_low, flags, offset] = fragment;
+    let identification = u32::from(u16::from_ne_bytes([identification_high, identification_low]));
+    let part = if (flags & 0x1f) | offset != 0 {
+        Part::Later(identification)
+    } else if flags & 0x20 != 0 {
+        Part::First(identification)
+    } else {
+        Part::Whole
+    };
+    Some(Ipv4 {
+        source,
+        destination,
+        protocol,
+        ttl,
+        payload: at + header_length,
+        payload_length: length - header_length,
+        length,
+        part,
+    })
+}
+
+/// What an IPv6 header and its extension headers say.
+#[derive(Clone, Copy, Debug)]
+pub struct Ipv6 {
+    /// Source.
+    pub source: Be128,
+    /// Destination.
+    pub destination: Be128,
+    /// Protocol number of the payload. For a later fragment meaningless.
+    pub protocol: u8,
+    /// Hop limit.
+    pub hop_limit: u8,
+    /// Where the payload starts in the frame.
+    pub payload: usize,
+    /// The payload's length in bytes, extension headers not included.
+    pub payload_length: usize,
+    /// The packet's length in bytes, header included.
+    pub length: usize,
+    /// Fragment or whole.
+    pub part: Part,
+}
+
+/// Follows at most this many extension headers.
+const MAX_EXTENSIONS: usize = 4;
+
+/// Reads an IPv6 header at `at` and the extension headers before the payload (RFC 8200); `complete` as for
+/// [`ipv4`].
+#[inline(always)]
+pub fn ipv6<P: Packet>(packet: &P, at: usize, complete: bool) -> Result<Ipv6, Reason> {
+    ipv6_fixed(packet, at, complete).ok_or(Reason::Malformed).and_then(|header| extensions(packet, header))
+}
+
+#[inline(always)]
+fn ipv6_fixed<P: Packet>(packet: &P, at: usize, complete: bool) -> Option<Ipv6> {
+    let [version] = packet.load::<1>(at)?;
+    let payload_length = usize::from(u16::from_be_bytes(packet.load::<2>(at + 4)?));
+    let [protocol, hop_limit] = packet.load::<2>(at + 6)?;
+    let source = Be128::from_halves(packet.load(at + 8)?, packet.load(at + 16)?);
+    let destination = Be128::from_halves(packet.load(at + 24)?, packet.load(at + 32)?);
+    let length = payload_length + 40;
+    if version >> 4 != 6 || (complete && at + length > packet.length()) {
+        return None;
+    }
+    Some(Ipv6 {
+        source,
+        destination,
+        protocol,
+        hop_limit,
+        payload: at + 40,
+        payload_length,
+        length,
+        part: Part::Whole,
+    })
+}
+
+#[inline(always)]
+fn extensions<P: Packet>(packet: &P, header: Ipv6) -> Result<Ipv6, Reason> {
+    let mut header = header;
+    let mut seen = 0;
+    while seen < MAX_EXTENSIONS {
+        let size = match header.protocol {
+            protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION_OPTIONS => {
+                let [next, units] = packet.load::<2>(header.payload).ok_or(Reason::Malformed)?;
+                header.protocol = next;
+                8 + usize::from(units) * 8
+            }
+            protocol::FRAGMENT => {
+                let [next, _, offset_high, offset_low] = packet.load(header.payload).ok_or(Reason::Malformed)?;
+                let identification =
+                    u32::from_ne_bytes(packet.load(header.payload + 4).ok_or(Reason::Malformed)?);
+                header.protocol = next;
+                let offset_and_more = u16::from_be_bytes([offset_high, offset_low]);
+                if offset_and_more & 0xfff8 != 0 {
+                    header.part = Part::Later(identification);
+                    return Ok(header);
+                }
+                if offset_and_more & 1 != 0 {
+                    header.part = Part::First(identification);
+                }
+                8
+            }
+            _ => return Ok(header),
+        };
+        if header.payload_length < size {
+            return Err(Reason::Malformed);
+        }
+        header.payload += size;
+        header.payload_length -= size;
+        seen += 1;
+    }
+    match header.protocol {
+        protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION_OPTIONS | protocol::FRAGMENT => {
+            Err(Reason::ExtensionHeader)
+        }
+        _ => Ok(header),
+    }
+}
+
+/// The ports of a TCP segment or UDP datagram.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    /// Source port.
+    pub source: Be16,
+    /// Destination port.
+    pub destination: Be16,
+    /// What the packet says about its connection.
+    pub event: Event,
+}
+
+/// Reads the ports at `at`, the start of a payload of `length` bytes. `Ok(None)`: neither TCP nor UDP.
+#[inline(always)]
+pub fn ports<P: Packet>(packet: &P, protocol: u8, at: usize, length: usize) -> Result<Option<Ports>, Reason> {
+    let event = match protocol {
+        protocol::TCP => {
+            if length < 20 {
+                return Err(Reason::Malformed);
+            }
+            let [flags] = packet.load::<1>(at + 13).ok_or(Reason::Malformed)?;
+            Event::from_tcp_flags(flags)
+        }
+        protocol::UDP => {
+            if length < 8 {
+                return Err(Reason::Malformed);
+            }
+            Event::Datagram
+        }
+        _ => return Ok(None),
+    };
+    let (source, destination) = port_pair(packet, at).ok_or(Reason::Malformed)?;
+    Ok(Some(Ports { source, destination, event }))
+}
+
+/// The source and destination port at `at`.
+#[inline(always)]
+pub fn port_pair<P: Packet>(packet: &P, at: usize) -> Option<(Be16, Be16)> {
+    let [a, b, c, d] = packet.load::<4>(at)?;
+    Some((Be16::from_wire([a, b]), Be16::from_wire([c, d])))
+}
