@@ -20,7 +20,7 @@
 //! never evicted, and a handshake in progress is not either, so a flood of SYNs leaves both alone; the flow
 //! that finds no slot is placed by its hash and every packet of it finds the same place.
 
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::word::Word;
 
 use crate::layout::DestinationRef;
 use crate::net::{Be16, Be32, Be128};
@@ -219,7 +219,9 @@ pub const fn next_state(state: State, event: Event) -> State {
         },
         Event::Reset => match state {
             State::SynReceived => State::SynReceived,
-            State::MidStream | State::Established | State::FinWait | State::TimeWait | State::Close => State::Close,
+            State::MidStream | State::Established | State::FinWait | State::TimeWait | State::Close => {
+                State::Close
+            }
             State::None => State::None,
             State::FirstDatagram | State::Udp => State::Udp,
         },
@@ -243,10 +245,7 @@ impl Value {
     #[inline(always)]
     pub const fn new(destination: DestinationRef, state: State, seen: Ticks, port: Be16) -> Self {
         Self(
-            destination.to_word()
-                | (state as u64) << 26
-                | (seen.0 as u64) << 30
-                | (port.bits() as u64) << 48,
+            destination.to_word() | (state as u64) << 26 | (seen.0 as u64) << 30 | (port.bits() as u64) << 48,
         )
     }
 
@@ -308,9 +307,9 @@ pub const CLAIMED: u64 = u64::MAX;
 #[repr(C)]
 pub struct Entry4 {
     /// [`Key4`] as a word.
-    pub key: AtomicU64,
+    pub key: Word,
     /// [`Value`] as a word.
-    pub value: AtomicU64,
+    pub value: Word,
 }
 
 /// An IPv6 entry. A zero value is an empty slot, a value of [`CLAIMED`] one that is being written.
@@ -318,11 +317,11 @@ pub struct Entry4 {
 #[repr(C)]
 pub struct Entry6 {
     /// The client's address, network order.
-    pub address: [AtomicU64; 2],
+    pub address: [Word; 2],
     /// Client port in the low 16 bits, then the service id.
-    pub tag: AtomicU64,
+    pub tag: Word,
     /// [`Value`] as a word.
-    pub value: AtomicU64,
+    pub value: Word,
 }
 
 /// Entries in a bucket.
@@ -448,9 +447,9 @@ impl Key for Key4 {
         let mut slot = 0;
         while slot < BUCKET_ENTRIES {
             let entry = &bucket.0[slot & 3];
-            if entry.key.load(Relaxed) == self.0 {
-                let value = Value::from_word(entry.value.load(Relaxed));
-                if value.port() == port && entry.key.load(Relaxed) == self.0 {
+            if entry.key.load() == self.0 {
+                let value = Value::from_word(entry.value.load());
+                if value.port() == port && entry.key.load() == self.0 {
                     return Some((slot, value));
                 }
             }
@@ -462,34 +461,34 @@ impl Key for Key4 {
     #[inline(always)]
     fn inspect(bucket: &Bucket4, slot: usize) -> Option<(u64, Option<Value>)> {
         let entry = &bucket.0[slot & 3];
-        match entry.key.load(Relaxed) {
+        match entry.key.load() {
             CLAIMED => None,
             0 => Some((0, None)),
-            key => Some((key, Some(Value::from_word(entry.value.load(Relaxed))))),
+            key => Some((key, Some(Value::from_word(entry.value.load())))),
         }
     }
 
     #[inline(always)]
     fn claim(bucket: &Bucket4, slot: usize, expected: u64) -> bool {
-        bucket.0[slot & 3].key.compare_exchange(expected, CLAIMED, Relaxed, Relaxed).is_ok()
+        bucket.0[slot & 3].key.replace(expected, CLAIMED)
     }
 
     #[inline(always)]
     fn publish(self, bucket: &Bucket4, slot: usize, value: Value) {
         let entry = &bucket.0[slot & 3];
-        entry.value.store(value.to_word(), Relaxed);
-        // An exchange is a full barrier in BPF on every architecture: the value is there before the key.
-        entry.key.swap(self.0, Relaxed);
+        entry.value.store(value.to_word());
+        // The value is there before the key.
+        entry.key.publish(self.0);
     }
 
     #[inline(always)]
     fn release(bucket: &Bucket4, slot: usize) {
-        bucket.0[slot & 3].key.store(0, Relaxed);
+        bucket.0[slot & 3].key.store(0);
     }
 
     #[inline(always)]
     fn update(bucket: &Bucket4, slot: usize, old: Value, new: Value) -> bool {
-        bucket.0[slot & 3].value.compare_exchange(old.to_word(), new.to_word(), Relaxed, Relaxed).is_ok()
+        bucket.0[slot & 3].value.replace(old.to_word(), new.to_word())
     }
 }
 
@@ -506,14 +505,14 @@ impl Key for Key6 {
         let mut slot = 0;
         while slot < BUCKET_ENTRIES {
             let entry = &bucket.0[slot & 3];
-            let before = entry.value.load(Relaxed);
-            if entry.tag.load(Relaxed) == self.tag
-                && entry.address[1].load(Relaxed) == self.address[1]
-                && entry.address[0].load(Relaxed) == self.address[0]
+            let before = entry.value.load();
+            if entry.tag.load() == self.tag
+                && entry.address[1].load() == self.address[1]
+                && entry.address[0].load() == self.address[0]
                 && before != 0
                 && before != CLAIMED
             {
-                let value = Value::from_word(entry.value.load(Relaxed));
+                let value = Value::from_word(entry.value.load());
                 if value.port() == port && value.destination() == Value::from_word(before).destination() {
                     return Some((slot, value));
                 }
@@ -525,7 +524,7 @@ impl Key for Key6 {
 
     #[inline(always)]
     fn inspect(bucket: &Bucket6, slot: usize) -> Option<(u64, Option<Value>)> {
-        match bucket.0[slot & 3].value.load(Relaxed) {
+        match bucket.0[slot & 3].value.load() {
             CLAIMED => None,
             0 => Some((0, None)),
             value => Some((value, Some(Value::from_word(value)))),
@@ -534,96 +533,101 @@ impl Key for Key6 {
 
     #[inline(always)]
     fn claim(bucket: &Bucket6, slot: usize, expected: u64) -> bool {
-        bucket.0[slot & 3].value.compare_exchange(expected, CLAIMED, Relaxed, Relaxed).is_ok()
+        bucket.0[slot & 3].value.replace(expected, CLAIMED)
     }
 
     #[inline(always)]
     fn publish(self, bucket: &Bucket6, slot: usize, value: Value) {
         let entry = &bucket.0[slot & 3];
-        entry.address[0].store(self.address[0], Relaxed);
-        entry.address[1].store(self.address[1], Relaxed);
-        entry.tag.store(self.tag, Relaxed);
-        entry.value.swap(value.to_word(), Relaxed);
+        entry.address[0].store(self.address[0]);
+        entry.address[1].store(self.address[1]);
+        entry.tag.store(self.tag);
+        entry.value.publish(value.to_word());
     }
 
     #[inline(always)]
     fn release(bucket: &Bucket6, slot: usize) {
-        bucket.0[slot & 3].value.store(0, Relaxed);
+        bucket.0[slot & 3].value.store(0);
     }
 
     #[inline(always)]
     fn update(bucket: &Bucket6, slot: usize, old: Value, new: Value) -> bool {
-        bucket.0[slot & 3].value.compare_exchange(old.to_word(), new.to_word(), Relaxed, Relaxed).is_ok()
+        bucket.0[slot & 3].value.replace(old.to_word(), new.to_word())
     }
 }
 
 /// A slot that a newcomer may take.
-#[derive(Clone, Copy, Debug)]
-pub struct Candidate {
-    /// In the second of the two buckets?
-    pub second: bool,
+#[derive(Debug)]
+pub struct Candidate<'b, K: Key> {
+    /// The bucket it is in.
+    pub bucket: &'b K::Bucket,
     /// Which of its entries.
     pub slot: usize,
     /// What [`Key::claim`] must find there.
     pub expected: u64,
-    /// Does taking it evict an unconfirmed connection that has not expired?
-    pub evicts: bool,
     rank: u32,
 }
 
-impl Candidate {
-    /// The flow's own slot, whose entry is of no use any more.
+impl<'b, K: Key> Candidate<'b, K> {
+    /// The flow's own slot, whose entry is of no use any more; `None` while it is being written.
     #[inline(always)]
-    pub const fn own(second: bool, slot: usize, expected: u64) -> Self {
-        Self { second, slot, expected, evicts: false, rank: EMPTY }
+    pub fn own(bucket: &'b K::Bucket, slot: usize) -> Option<Self> {
+        let (expected, _) = K::inspect(bucket, slot)?;
+        Some(Self { bucket, slot, expected, rank: EMPTY })
+    }
+
+    /// The better of `best` and the slots of `bucket`, by the order in the module's text.
+    /// `timeout` gives a state number's idle timeout in ticks.
+    #[inline(always)]
+    pub fn best(
+        best: Option<Self>,
+        bucket: &'b K::Bucket,
+        now: Ticks,
+        timeout: impl Fn(u32) -> u64,
+    ) -> Option<Self> {
+        let mut best = best;
+        let mut slot = 0;
+        while slot < BUCKET_ENTRIES {
+            if let Some((expected, value)) = K::inspect(bucket, slot) {
+                let rank = value.map_or(EMPTY, |value| rank(value, now, timeout(value.state_number())));
+                let beaten = match &best {
+                    Some(candidate) => candidate.rank,
+                    None => WORST,
+                };
+                if rank > beaten {
+                    best = Some(Self { bucket, slot, expected, rank });
+                }
+            }
+            slot += 1;
+        }
+        best
+    }
+
+    /// Does taking it evict an unconfirmed connection that has not expired?
+    #[inline(always)]
+    pub const fn evicts(&self) -> bool {
+        self.rank < EXPIRED
     }
 }
 
-/// Rank of no candidate at all.
+/// Rank of a slot that must not be taken.
 const WORST: u32 = 0;
 /// Rank of an expired entry; unconfirmed ones rank below by their age.
 const EXPIRED: u32 = Ticks::MASK + 1;
 /// Rank of an empty slot.
 const EMPTY: u32 = EXPIRED + 1;
 
-/// The better of `best` and the slots of `bucket`, by the order in the module's text.
-/// `timeout` gives a state number's idle timeout in ticks.
+/// How readily the slot of an entry is taken.
 #[inline(always)]
-pub fn consider<K: Key>(
-    best: Option<Candidate>,
-    bucket: &K::Bucket,
-    second: bool,
-    now: Ticks,
-    timeout: impl Fn(u32) -> u64,
-) -> Option<Candidate> {
-    let mut best = best;
-    let mut slot = 0;
-    while slot < BUCKET_ENTRIES {
-        if let Some((expected, value)) = K::inspect(bucket, slot) {
-            let rank = match value {
-                None => EMPTY,
-                Some(value) => {
-                    let age = now.since(value.seen());
-                    if age as u64 >= timeout(value.state_number()) {
-                        EXPIRED
-                    } else if value.state().unconfirmed() && age >= PROTECTED_TICKS {
-                        age
-                    } else {
-                        WORST
-                    }
-                }
-            };
-            let beaten = match best {
-                Some(candidate) => candidate.rank,
-                None => WORST,
-            };
-            if rank > beaten {
-                best = Some(Candidate { second, slot, expected, evicts: rank < EXPIRED, rank });
-            }
-        }
-        slot += 1;
+fn rank(value: Value, now: Ticks, timeout: u64) -> u32 {
+    let age = now.since(value.seen());
+    if u64::from(age) >= timeout {
+        EXPIRED
+    } else if value.state().unconfirmed() && age >= PROTECTED_TICKS {
+        age
+    } else {
+        WORST
     }
-    best
 }
 
 #[cfg(test)]
@@ -633,7 +637,9 @@ mod tests {
     /// `ip_vs_proto_tcp.c`: columns SYN_RECV, (mid-stream as) ESTABLISHED, ESTABLISHED, FIN_WAIT, TIME_WAIT, CLOSE.
     #[test]
     fn tcp_transitions_are_ipvs_input_only() {
-        use State::{Close as CL, Established as ES, FinWait as FW, MidStream as MS, SynReceived as SR, TimeWait as TW};
+        use State::{
+            Close as CL, Established as ES, FinWait as FW, MidStream as MS, SynReceived as SR, TimeWait as TW,
+        };
         let states = [SR, MS, ES, FW, TW, CL];
         for (event, expected) in [
             (Event::Syn, [SR, ES, ES, SR, SR, SR]),
@@ -652,9 +658,15 @@ mod tests {
 
     #[test]
     fn flags_count_in_the_kernels_order() {
-        for (flags, event) in
-            [(0x02, Event::Syn), (0x12, Event::Syn), (0x11, Event::Fin), (0x14, Event::Reset), (0x06, Event::Reset), (0x10, Event::Ack), (0, Event::Ack)]
-        {
+        for (flags, event) in [
+            (0x02, Event::Syn),
+            (0x12, Event::Syn),
+            (0x11, Event::Fin),
+            (0x14, Event::Reset),
+            (0x06, Event::Reset),
+            (0x10, Event::Ack),
+            (0, Event::Ack),
+        ] {
             assert_eq!(Event::from_tcp_flags(flags), event, "{flags:02x}");
         }
     }
@@ -662,7 +674,8 @@ mod tests {
     #[test]
     fn values_keep_their_fields_apart() {
         for state in State::ALL {
-            let value = Value::new(DestinationRef::new(0xf_ffff, 63), state, Ticks(Ticks::MASK), Be16::new(0xffff));
+            let value =
+                Value::new(DestinationRef::new(0xf_ffff, 63), state, Ticks(Ticks::MASK), Be16::new(0xffff));
             assert_eq!(value.state(), state);
             let value = Value::new(DestinationRef::new(7, 5), state, Ticks(9), Be16::new(80));
             assert_eq!(

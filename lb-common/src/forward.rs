@@ -4,13 +4,11 @@
 //! Direct routing changes the two MACs, the TTL and its checksum, and the VLAN tag where the real server is on
 //! another VLAN. A packet that is passed or dropped is not changed at all.
 
-use core::sync::atomic::Ordering::Relaxed;
-
 use crate::conn::{self, Candidate, Event, Key, Key4, Key6, Ticks, Value};
 use crate::csum;
 use crate::layout::{
-    Destination, DestinationRef, FragmentKey, FragmentOwner, INTERFACE_PROBES, NextHop, RING_HEADER, RingPlace,
-    Service, ServiceKey4, ServiceKey6, Settings, from_mac_word,
+    Destination, DestinationRef, FragmentKey, FragmentOwner, INTERFACE_PROBES, NextHop, RING_HEADER,
+    RingPlace, Service, ServiceKey4, ServiceKey6, Settings, from_mac_word,
 };
 use crate::maps::INTERFACE_SLOTS;
 use crate::net::{Be16, Be32, Be128, ethertype, protocol};
@@ -23,8 +21,7 @@ use crate::verdict::{Reason, Verdict};
 #[inline(always)]
 pub fn forward<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
     let verdict = match decide(packet, tables) {
-        Ok(verdict) => verdict,
-        Err(reason) => Verdict::Pass(reason),
+        Ok(verdict) | Err(verdict) => verdict,
     };
     if let Verdict::Pass(reason) | Verdict::Drop(reason) = verdict {
         tables.count(reason);
@@ -32,67 +29,75 @@ pub fn forward<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
     verdict
 }
 
-/// A verdict, or the reason why the frame goes to the kernel.
-type Decision = Result<Verdict, Reason>;
-
-#[inline(always)]
-fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Decision {
-    let link = parse::link(packet).ok_or(Reason::Malformed)?;
-    match link.ethertype {
-        ethertype::IPV4 => ip4(packet, tables, &link),
-        ethertype::IPV6 => ip6(packet, tables, &link),
-        _ => Err(Reason::NotIp),
+/// A reason alone means that the frame goes to the kernel.
+impl From<Reason> for Verdict {
+    #[inline(always)]
+    fn from(reason: Reason) -> Self {
+        Self::Pass(reason)
     }
 }
 
+/// What cannot be: the tables contradict each other.
+const BROKEN: Verdict = Verdict::Drop(Reason::Inconsistent);
+
 #[inline(always)]
-fn ip4<P: Packet, T: Tables>(packet: &mut P, tables: &T, link: &Link) -> Decision {
-    let ip = parse::ipv4(packet, link.payload, true).ok_or(Reason::Malformed)?;
-    let key = fragment_key4(&ip);
-    if let Part::Later(_) = ip.part {
-        return later_fragment(packet, tables, link, &key, ip.ttl, ip.length);
-    }
-    let Some(ports) = parse::ports(packet, ip.protocol, ip.payload, ip.payload_length)? else {
-        return if ip.protocol == protocol::ICMP { icmp4(packet, tables, link, &ip) } else { Err(Reason::NoVirtualServer) };
+fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Verdict, Verdict> {
+    let link = parse::link(packet).ok_or(Reason::Malformed)?;
+    let (chosen, length) = match link.ethertype {
+        ethertype::IPV4 => ip4(packet, tables, &link)?,
+        ethertype::IPV6 => ip6(packet, tables, &link)?,
+        _ => return Err(Reason::NotIp.into()),
     };
-    let settings = tables.settings().ok_or(Reason::Inconsistent)?;
+    send(packet, tables, &link, &chosen, length)
+}
+
+/// Where a packet goes, and its length from the IP header on.
+type Destined<'t> = Result<(Chosen<'t>, usize), Verdict>;
+
+#[inline(always)]
+fn ip4<'t, P: Packet, T: Tables>(packet: &P, tables: &'t T, link: &Link) -> Destined<'t> {
+    let ip = parse::ipv4(packet, link.payload, true).ok_or(Reason::Malformed)?;
+    if let Part::Later(_) = ip.part {
+        return Ok((later_fragment(packet, tables, link, &fragment_key4(&ip), ip.ttl)?, ip.length));
+    }
+    if ip.protocol == protocol::ICMP {
+        return Ok((icmp4(packet, tables, link, &ip)?, ip.length));
+    }
+    let ports = parse::ports(packet, ip.protocol, ip.payload, ip.payload_length)?;
+    let settings = tables.settings().ok_or(BROKEN)?;
     let service = service4(tables, settings, ip.destination, ports.destination, ip.protocol)?;
     accept(packet, tables, link, ip.ttl)?;
     let flow = Key4::new(ip.source, ports.source, service.id);
-    let placement = placement4(ip.source, ports.source, ports.destination);
-    let chosen = match place(tables, settings, flow, placement, service, &ports) {
-        Ok(chosen) => chosen,
-        Err(verdict) => return Ok(verdict),
-    };
+    let chosen = place(tables, settings, flow, service, &ports, || {
+        placement4(ip.source, ports.source, ports.destination)
+    })?;
     if let Part::First(_) = ip.part {
-        remember(tables, &key, chosen.reference);
+        remember(tables, &fragment_key4(&ip), chosen.reference);
     }
-    send(packet, tables, link, &chosen, ip.length)
+    Ok((chosen, ip.length))
 }
 
 #[inline(always)]
-fn ip6<P: Packet, T: Tables>(packet: &mut P, tables: &T, link: &Link) -> Decision {
+fn ip6<'t, P: Packet, T: Tables>(packet: &P, tables: &'t T, link: &Link) -> Destined<'t> {
     let ip = parse::ipv6(packet, link.payload, true)?;
-    let key = fragment_key6(&ip);
     if let Part::Later(_) = ip.part {
-        return later_fragment(packet, tables, link, &key, ip.hop_limit, ip.length);
+        return Ok((later_fragment(packet, tables, link, &fragment_key6(&ip), ip.hop_limit)?, ip.length));
     }
-    let Some(ports) = parse::ports(packet, ip.protocol, ip.payload, ip.payload_length)? else {
-        return if ip.protocol == protocol::ICMPV6 { icmp6(packet, tables, link, &ip) } else { Err(Reason::NoVirtualServer) };
-    };
-    let settings = tables.settings().ok_or(Reason::Inconsistent)?;
+    if ip.protocol == protocol::ICMPV6 {
+        return Ok((icmp6(packet, tables, link, &ip)?, ip.length));
+    }
+    let ports = parse::ports(packet, ip.protocol, ip.payload, ip.payload_length)?;
+    let settings = tables.settings().ok_or(BROKEN)?;
     let service = service6(tables, settings, ip.destination, ports.destination, ip.protocol)?;
     accept(packet, tables, link, ip.hop_limit)?;
     let flow = Key6::new(ip.source, ports.source, service.id);
-    let placement = placement6(ip.source, ports.source, ports.destination);
-    let chosen = match place(tables, settings, flow, placement, service, &ports) {
-        Ok(chosen) => chosen,
-        Err(verdict) => return Ok(verdict),
-    };
+    let chosen = place(tables, settings, flow, service, &ports, || {
+        placement6(ip.source, ports.source, ports.destination)
+    })?;
     if let Part::First(_) = ip.part {
-        remember(tables, &key, chosen.reference);
+        remember(tables, &fragment_key6(&ip), chosen.reference);
     }
-    send(packet, tables, link, &chosen, ip.length)
+    Ok((chosen, ip.length))
 }
 
 /// The virtual server of an address, port and protocol; one for any port comes second.
@@ -108,7 +113,7 @@ fn service4<T: Tables>(
     if let Some(service) = tables.service4(&key) {
         return Ok(service);
     }
-    if settings.flags.load(Relaxed) & Settings::ANY_PORT == 0 {
+    if settings.flags.load() & Settings::ANY_PORT == 0 {
         return Err(Reason::NoVirtualServer);
     }
     tables.service4(&ServiceKey4 { port: [0; 2], ..key }).ok_or(Reason::NoVirtualServer)
@@ -127,7 +132,7 @@ fn service6<T: Tables>(
     if let Some(service) = tables.service6(&key) {
         return Ok(service);
     }
-    if settings.flags.load(Relaxed) & Settings::ANY_PORT == 0 {
+    if settings.flags.load() & Settings::ANY_PORT == 0 {
         return Err(Reason::NoVirtualServer);
     }
     tables.service6(&ServiceKey6 { port: [0; 2], ..key }).ok_or(Reason::NoVirtualServer)
@@ -139,9 +144,9 @@ fn accept<P: Packet, T: Tables>(packet: &P, tables: &T, link: &Link, ttl: u8) ->
     let index = packet.ingress();
     let mut probe = 0;
     while probe < INTERFACE_PROBES {
-        let interface = tables.interface(index % INTERFACE_SLOTS + probe).ok_or(Reason::Inconsistent)?;
+        let interface = tables.interface(index % INTERFACE_SLOTS + probe).ok_or(Reason::OtherMac)?;
         if interface.is(index) {
-            let (mac, _) = from_mac_word(interface.mac.load(Relaxed));
+            let (mac, _) = from_mac_word(interface.mac.load());
             if mac != link.destination {
                 return Err(Reason::OtherMac);
             }
@@ -163,7 +168,9 @@ fn placement4(client: Be32, client_port: Be16, port: Be16) -> u64 {
 #[inline(always)]
 fn placement6(client: Be128, client_port: Be16, port: Be16) -> u64 {
     let [first, second] = client.words();
-    conn::mix(conn::mix(conn::mix(first) ^ second) ^ (client_port.bits() as u64) << 32 ^ (port.bits() as u64) << 48)
+    conn::mix(
+        conn::mix(conn::mix(first) ^ second) ^ (client_port.bits() as u64) << 32 ^ (port.bits() as u64) << 48,
+    )
 }
 
 /// A key whose buckets the tables hold.
@@ -178,7 +185,7 @@ impl Family for Key4 {
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
     fn buckets(settings: &Settings) -> u32 {
-        settings.buckets.load(Relaxed) as u32
+        settings.buckets.load() as u32
     }
 
     #[inline(always)]
@@ -192,7 +199,7 @@ impl Family for Key6 {
     fn buckets(settings: &Settings) -> u32 {
         #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
         {
-            (settings.buckets.load(Relaxed) >> 32) as u32
+            (settings.buckets.load() >> 32) as u32
         }
     }
 
@@ -214,17 +221,11 @@ struct Chosen<'t> {
 #[inline(always)]
 fn live<T: Tables>(tables: &T, reference: DestinationRef, new: bool) -> Option<Chosen<'_>> {
     let destination = tables.destination(reference.id())?;
-    let hop = NextHop::from_word(destination.next_hop.load(Relaxed));
+    let hop = NextHop::from_word(destination.next_hop.load());
     if hop.flags & NextHop::IN_USE == 0 || hop.generation != reference.generation() {
         return None;
     }
     Some(Chosen { reference, destination, hop, new })
-}
-
-/// The two buckets of a flow.
-struct Buckets<'t, K: Key> {
-    first: &'t K::Bucket,
-    second: &'t K::Bucket,
 }
 
 #[inline(always)]
@@ -243,46 +244,45 @@ fn second_bucket<K: Family, T: Tables>(tables: &T, hash: u64, buckets: u32) -> O
 #[inline(always)]
 fn timeout(settings: &Settings, state_number: u32) -> u64 {
     match settings.timeouts.get(state_number as usize) {
-        Some(timeout) => timeout.load(Relaxed),
+        Some(timeout) => timeout.load(),
         None => 0,
     }
 }
 
 /// Finds the real server of a TCP or UDP packet: by its connection's entry, else by the scheduler.
+/// `placement` gives the flow's [`placement4`] or [`placement6`].
 #[inline(always)]
 fn place<'t, K: Family, T: Tables>(
     tables: &'t T,
     settings: &Settings,
     flow: K,
-    placement: u64,
     service: Service,
     ports: &Ports,
+    placement: impl Fn() -> u64,
 ) -> Result<Chosen<'t>, Verdict> {
-    let broken = Verdict::Drop(Reason::Inconsistent);
-    let hash = flow.hash(settings.seed.load(Relaxed));
+    let hash = flow.hash(settings.seed.load());
     let count = K::buckets(settings);
-    let first = first_bucket::<K, T>(tables, hash, count).ok_or(broken)?;
+    let first = first_bucket::<K, T>(tables, hash, count).ok_or(BROKEN)?;
     let now = tables.now();
-    if let Some((slot, value)) = flow.find(first, ports.destination) {
-        if let Some(chosen) = follow::<K, T>(tables, settings, first, slot, value, ports.event, now) {
-            return Ok(chosen);
-        }
-        let own = own_slot::<K>(first, slot, false);
-        let second = second_bucket::<K, T>(tables, hash, count).ok_or(broken)?;
-        return schedule(tables, flow, placement, service, ports, now, &Buckets { first, second }, own);
+    let mut bucket = first;
+    let mut found = flow.find(first, ports.destination);
+    if found.is_none() {
+        bucket = second_bucket::<K, T>(tables, hash, count).ok_or(BROKEN)?;
+        found = flow.find(bucket, ports.destination);
     }
-    let second = second_bucket::<K, T>(tables, hash, count).ok_or(broken)?;
-    let buckets = Buckets { first, second };
-    if let Some((slot, value)) = flow.find(second, ports.destination) {
-        if let Some(chosen) = follow::<K, T>(tables, settings, second, slot, value, ports.event, now) {
-            return Ok(chosen);
+    let candidate = match found {
+        Some((slot, value)) => {
+            if let Some(chosen) = follow::<K, T>(tables, settings, bucket, slot, value, ports.event, now) {
+                return Ok(chosen);
+            }
+            Candidate::<K>::own(bucket, slot)
         }
-        let own = own_slot::<K>(second, slot, true);
-        return schedule(tables, flow, placement, service, ports, now, &buckets, own);
-    }
-    let best = conn::consider::<K>(None, first, false, now, |state| timeout(settings, state));
-    let best = conn::consider::<K>(best, second, true, now, |state| timeout(settings, state));
-    schedule(tables, flow, placement, service, ports, now, &buckets, best)
+        None => {
+            let best = Candidate::<K>::best(None, first, now, |state| timeout(settings, state));
+            Candidate::best(best, bucket, now, |state| timeout(settings, state))
+        }
+    };
+    schedule(tables, flow, service, ports, now, candidate, placement)
 }
 
 /// Goes on with a connection that has an entry: its real server, and the entry brought up to date. `None` if
@@ -312,80 +312,70 @@ fn follow<'t, K: Family, T: Tables>(
     Some(chosen)
 }
 
-/// The slot of the flow's own entry, which is of no use any more.
-#[inline(always)]
-fn own_slot<K: Key>(bucket: &K::Bucket, slot: usize, second: bool) -> Option<Candidate> {
-    let (expected, _) = K::inspect(bucket, slot)?;
-    Some(Candidate::own(second, slot, expected))
-}
-
 /// Chooses a real server for a flow that has none, and records it if there is a slot for it.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "inlined into one function; a struct would only rename them")]
 fn schedule<'t, K: Family, T: Tables>(
     tables: &'t T,
     flow: K,
-    placement: u64,
     service: Service,
     ports: &Ports,
     now: Ticks,
-    buckets: &Buckets<'_, K>,
-    candidate: Option<Candidate>,
+    candidate: Option<Candidate<'_, K>>,
+    placement: impl Fn() -> u64,
 ) -> Result<Chosen<'t>, Verdict> {
-    let broken = Verdict::Drop(Reason::Inconsistent);
-    let ring = RingPlace::from_word(tables.schedule(service.id).ok_or(broken)?.ring.load(Relaxed));
+    let ring = RingPlace::from_word(tables.schedule(service.id).ok_or(BROKEN)?.ring.load());
     if ring.slots == 0 {
-        return Err(Verdict::Pass(Reason::NoRealServer));
+        return Err(Reason::NoRealServer.into());
     }
-    let Some(state) = ports.event.opens() else {
-        // A reset of a connection nobody knows: worth forwarding, not worth remembering.
-        return by_hash(tables, ring, placement, false).ok_or(broken);
+    let opens = ports.event.opens();
+    let claimed = match (&candidate, opens) {
+        (Some(candidate), Some(_)) => K::claim(candidate.bucket, candidate.slot, candidate.expected),
+        _ => false,
     };
-    if let Some(candidate) = candidate {
-        let bucket = if candidate.second { buckets.second } else { buckets.first };
-        if K::claim(bucket, candidate.slot, candidate.expected) {
-            let chosen = match ports.event {
-                Event::Syn | Event::Datagram => by_turn(tables, ring),
-                Event::Ack | Event::Fin | Event::Reset => {
-                    tables.count(Reason::MidStream);
-                    by_hash(tables, ring, placement, true)
-                }
-            };
-            let Some(chosen) = chosen else {
-                K::release(bucket, candidate.slot);
-                return Err(broken);
-            };
-            flow.publish(bucket, candidate.slot, Value::new(chosen.reference, state, now, ports.destination));
-            if candidate.evicts {
-                tables.count(Reason::Evicted);
-            }
-            return Ok(chosen);
+    let starts = matches!(ports.event, Event::Syn | Event::Datagram);
+    let slot = if claimed && starts { by_turn(tables, ring)? } else { by_hash(ring, placement()) };
+    let chosen = ring_slot(tables, ring, slot, claimed || matches!(ports.event, Event::Syn));
+    if let (true, Some(candidate), Some(state)) = (claimed, &candidate, opens) {
+        let Some(chosen) = &chosen else {
+            K::release(candidate.bucket, candidate.slot);
+            return Err(BROKEN);
+        };
+        flow.publish(
+            candidate.bucket,
+            candidate.slot,
+            Value::new(chosen.reference, state, now, ports.destination),
+        );
+        if candidate.evicts() {
+            tables.count(Reason::Evicted);
         }
+        if !starts {
+            tables.count(Reason::MidStream);
+        }
+    } else if opens.is_some() {
+        // A reset of a connection that nobody knows is worth forwarding, not worth recording.
+        tables.count(Reason::Unrecorded);
     }
-    tables.count(Reason::Unrecorded);
-    by_hash(tables, ring, placement, matches!(ports.event, Event::Syn)).ok_or(broken)
+    chosen.ok_or(BROKEN)
 }
 
-/// The next in the scheduler's order.
+/// The next place in the scheduler's order.
 #[inline(always)]
-fn by_turn<T: Tables>(tables: &T, ring: RingPlace) -> Option<Chosen<'_>> {
-    let turn = tables.ring(ring.offset)?.fetch_add(1, Relaxed);
+fn by_turn<T: Tables>(tables: &T, ring: RingPlace) -> Result<u32, Verdict> {
+    let turn = tables.ring(ring.offset).ok_or(BROKEN)?.fetch_add(1);
     #[expect(clippy::cast_possible_truncation, reason = "a remainder of a 32-bit number")]
-    let slot = (turn % u64::from(ring.slots)) as u32;
-    ring_slot(tables, ring, slot, true)
+    Ok((turn % u64::from(ring.slots)) as u32)
 }
 
 /// The place of the flow's hash in the scheduler's ring, so that each real server gets its weight's share.
 #[inline(always)]
-fn by_hash<T: Tables>(tables: &T, ring: RingPlace, placement: u64, new: bool) -> Option<Chosen<'_>> {
+fn by_hash(ring: RingPlace, placement: u64) -> u32 {
     #[expect(clippy::cast_possible_truncation, reason = "the high half")]
-    let slot = conn::scale((placement >> 32) as u32, ring.slots);
-    ring_slot(tables, ring, slot, new)
+    conn::scale((placement >> 32) as u32, ring.slots)
 }
 
 #[inline(always)]
 fn ring_slot<T: Tables>(tables: &T, ring: RingPlace, slot: u32, new: bool) -> Option<Chosen<'_>> {
-    let word = tables.ring(ring.offset.wrapping_add(RING_HEADER).wrapping_add(slot))?.load(Relaxed);
+    let word = tables.ring(ring.offset.wrapping_add(RING_HEADER).wrapping_add(slot))?.load();
     live(tables, DestinationRef::from_word(word), new)
 }
 
@@ -397,20 +387,20 @@ fn send<P: Packet, T: Tables>(
     link: &Link,
     chosen: &Chosen<'_>,
     length: usize,
-) -> Decision {
+) -> Result<Verdict, Verdict> {
     let flags = chosen.hop.flags;
     if flags & (NextHop::LOCAL | NextHop::RESOLVED) == 0 {
-        return Ok(Verdict::Drop(Reason::NeighbourUnresolved));
+        return Err(Verdict::Drop(Reason::NeighbourUnresolved));
     }
     tables.count_traffic(chosen.reference.id(), chosen.new, length as u64);
     if flags & NextHop::LOCAL != 0 {
-        return Err(Reason::LocalRealServer);
+        return Err(Reason::LocalRealServer.into());
     }
-    let (source, vlan) = from_mac_word(chosen.destination.source.load(Relaxed));
+    let (source, vlan) = from_mac_word(chosen.destination.source.load());
     #[expect(clippy::cast_possible_truncation, reason = "an interface index is 32 bits")]
-    let interface = chosen.destination.interface.load(Relaxed) as u32;
+    let interface = chosen.destination.interface.load() as u32;
     if rewrite(packet, link, chosen.hop.mac, source, vlan).is_none() {
-        return Ok(Verdict::Drop(Reason::NoHeadroom));
+        return Err(Verdict::Drop(Reason::NoHeadroom));
     }
     Ok(if interface == packet.ingress() { Verdict::Transmit } else { Verdict::Redirect(interface) })
 }
@@ -453,55 +443,59 @@ fn rewrite<P: Packet>(packet: &mut P, link: &Link, to: [u8; 6], from: [u8; 6], v
 /// An ICMP error follows the flow of the packet that it quotes: to the real server that sent it.
 /// Everything else to a virtual address, echo requests too, is for the kernel.
 #[inline(always)]
-fn icmp4<P: Packet, T: Tables>(packet: &mut P, tables: &T, link: &Link, ip: &Ipv4) -> Decision {
+fn icmp4<'t, P: Packet, T: Tables>(
+    packet: &P,
+    tables: &'t T,
+    link: &Link,
+    ip: &Ipv4,
+) -> Result<Chosen<'t>, Verdict> {
     let [kind] = packet.load::<1>(ip.payload).ok_or(Reason::Malformed)?;
     // RFC 792: destination unreachable, source quench, time exceeded, parameter problem.
     if !matches!(kind, 3 | 4 | 11 | 12) || ip.part != Part::Whole {
-        return Err(Reason::NoVirtualServer);
+        return Err(Reason::NoVirtualServer.into());
     }
     let quoted = parse::ipv4(packet, ip.payload + 8, false).ok_or(Reason::Malformed)?;
     if quoted.source != ip.destination || matches!(quoted.part, Part::Later(_)) {
-        return Err(Reason::NoVirtualServer);
+        return Err(Reason::NoVirtualServer.into());
     }
     if !matches!(quoted.protocol, protocol::TCP | protocol::UDP) {
-        return Err(Reason::NoVirtualServer);
+        return Err(Reason::NoVirtualServer.into());
     }
     let (port, client_port) = parse::port_pair(packet, quoted.payload).ok_or(Reason::Malformed)?;
-    let settings = tables.settings().ok_or(Reason::Inconsistent)?;
+    let settings = tables.settings().ok_or(BROKEN)?;
     let service = service4(tables, settings, quoted.source, port, quoted.protocol)?;
     accept(packet, tables, link, ip.ttl)?;
     let flow = Key4::new(quoted.destination, client_port, service.id);
     let placement = placement4(quoted.destination, client_port, port);
-    match existing(tables, settings, flow, placement, service, port) {
-        Ok(chosen) => send(packet, tables, link, &chosen, ip.length),
-        Err(verdict) => Ok(verdict),
-    }
+    existing(tables, settings, flow, placement, service, port)
 }
 
 /// As [`icmp4`], for ICMPv6 (RFC 4443 types 1 to 4).
 #[inline(always)]
-fn icmp6<P: Packet, T: Tables>(packet: &mut P, tables: &T, link: &Link, ip: &Ipv6) -> Decision {
+fn icmp6<'t, P: Packet, T: Tables>(
+    packet: &P,
+    tables: &'t T,
+    link: &Link,
+    ip: &Ipv6,
+) -> Result<Chosen<'t>, Verdict> {
     let [kind] = packet.load::<1>(ip.payload).ok_or(Reason::Malformed)?;
     if !matches!(kind, 1..=4) || ip.part != Part::Whole {
-        return Err(Reason::NoVirtualServer);
+        return Err(Reason::NoVirtualServer.into());
     }
     let quoted = parse::ipv6(packet, ip.payload + 8, false)?;
     if quoted.source != ip.destination || matches!(quoted.part, Part::Later(_)) {
-        return Err(Reason::NoVirtualServer);
+        return Err(Reason::NoVirtualServer.into());
     }
     if !matches!(quoted.protocol, protocol::TCP | protocol::UDP) {
-        return Err(Reason::NoVirtualServer);
+        return Err(Reason::NoVirtualServer.into());
     }
     let (port, client_port) = parse::port_pair(packet, quoted.payload).ok_or(Reason::Malformed)?;
-    let settings = tables.settings().ok_or(Reason::Inconsistent)?;
+    let settings = tables.settings().ok_or(BROKEN)?;
     let service = service6(tables, settings, quoted.source, port, quoted.protocol)?;
     accept(packet, tables, link, ip.hop_limit)?;
     let flow = Key6::new(quoted.destination, client_port, service.id);
     let placement = placement6(quoted.destination, client_port, port);
-    match existing(tables, settings, flow, placement, service, port) {
-        Ok(chosen) => send(packet, tables, link, &chosen, ip.length),
-        Err(verdict) => Ok(verdict),
-    }
+    existing(tables, settings, flow, placement, service, port)
 }
 
 /// The real server of a flow without changing anything: by its entry, else by its hash.
@@ -514,14 +508,13 @@ fn existing<'t, K: Family, T: Tables>(
     service: Service,
     port: Be16,
 ) -> Result<Chosen<'t>, Verdict> {
-    let broken = Verdict::Drop(Reason::Inconsistent);
-    let hash = flow.hash(settings.seed.load(Relaxed));
+    let hash = flow.hash(settings.seed.load());
     let count = K::buckets(settings);
-    let first = first_bucket::<K, T>(tables, hash, count).ok_or(broken)?;
+    let first = first_bucket::<K, T>(tables, hash, count).ok_or(BROKEN)?;
     let found = match flow.find(first, port) {
         Some((_, value)) => Some(value),
         None => {
-            let second = second_bucket::<K, T>(tables, hash, count).ok_or(broken)?;
+            let second = second_bucket::<K, T>(tables, hash, count).ok_or(BROKEN)?;
             flow.find(second, port).map(|(_, value)| value)
         }
     };
@@ -530,11 +523,11 @@ fn existing<'t, K: Family, T: Tables>(
     {
         return Ok(chosen);
     }
-    let ring = RingPlace::from_word(tables.schedule(service.id).ok_or(broken)?.ring.load(Relaxed));
+    let ring = RingPlace::from_word(tables.schedule(service.id).ok_or(BROKEN)?.ring.load());
     if ring.slots == 0 {
-        return Err(Verdict::Pass(Reason::NoRealServer));
+        return Err(Reason::NoRealServer.into());
     }
-    by_hash(tables, ring, placement, false).ok_or(broken)
+    ring_slot(tables, ring, by_hash(ring, placement), false).ok_or(BROKEN)
 }
 
 /// A datagram is reassembled long before this (RFC 791: 15 s; Linux: 30 s), and its identification comes again.
@@ -580,21 +573,19 @@ fn remember<T: Tables>(tables: &T, key: &FragmentKey, reference: DestinationRef)
 
 /// A later fragment goes where the first one went.
 #[inline(always)]
-fn later_fragment<P: Packet, T: Tables>(
-    packet: &mut P,
-    tables: &T,
+fn later_fragment<'t, P: Packet, T: Tables>(
+    packet: &P,
+    tables: &'t T,
     link: &Link,
     key: &FragmentKey,
     ttl: u8,
-    length: usize,
-) -> Decision {
+) -> Result<Chosen<'t>, Verdict> {
     let owner = tables.fragment(key).ok_or(Reason::UnknownFragment)?;
     #[expect(clippy::cast_possible_truncation, reason = "18 bits were stored")]
     let seen = Ticks::default().later(owner.seen as u32);
     if tables.now().since(seen) >= FRAGMENT_TICKS {
-        return Err(Reason::UnknownFragment);
+        return Err(Reason::UnknownFragment.into());
     }
     accept(packet, tables, link, ttl)?;
-    let chosen = live(tables, DestinationRef::from_word(owner.destination), false).ok_or(Reason::UnknownFragment)?;
-    send(packet, tables, link, &chosen, length)
+    Ok(live(tables, DestinationRef::from_word(owner.destination), false).ok_or(Reason::UnknownFragment)?)
 }

@@ -4,7 +4,7 @@
 //! running program are whole 64-bit words, each meaningful by itself, so a reader never sees half a change.
 //! A change of anything here raises [`LAYOUT_VERSION`]; a daemon refuses pinned maps of another version.
 
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::word::Word;
 
 use crate::net::{Be16, MacAddress};
 
@@ -71,9 +71,9 @@ pub struct Service {
 #[repr(C)]
 pub struct Schedule {
     /// [`RingPlace`] as one word.
-    pub ring: AtomicU64,
+    pub ring: Word,
     /// The scheduler: a [`SchedulerCode`]. The program does not read it; a daemon that adopts the tables does.
-    pub scheduler: AtomicU64,
+    pub scheduler: Word,
 }
 
 /// Numbers of the schedulers in [`Schedule::scheduler`].
@@ -169,20 +169,20 @@ impl DestinationRef {
 #[repr(C, align(64))]
 pub struct Destination {
     /// [`NextHop`] as one word. All zero: not in use.
-    pub next_hop: AtomicU64,
+    pub next_hop: Word,
     /// Source MAC in the low six bytes, then the VLAN id of frames to it (0: untagged).
-    pub source: AtomicU64,
+    pub source: Word,
     /// The interface's index in the low half.
-    pub interface: AtomicU64,
+    pub interface: Word,
     /// Service id in the low 16 bits, then 16 bits of port (network order), then 32 bits of weight.
-    pub identity: AtomicU64,
+    pub identity: Word,
     /// Order of addition in the low half: IPVS's list runs from the highest to the lowest.
     /// Address family (4 or 6) in bits 32 to 39.
-    pub order: AtomicU64,
+    pub order: Word,
     /// The real server's address, network order; IPv4 in the first four bytes.
-    pub address: [AtomicU64; 2],
+    pub address: [Word; 2],
     /// Zero.
-    pub reserved: AtomicU64,
+    pub reserved: Word,
 }
 
 /// What the first word of a [`Destination`] says.
@@ -305,15 +305,15 @@ pub struct FragmentOwner {
 #[repr(C, align(64))]
 pub struct Settings {
     /// [`LAYOUT_VERSION`] in the low half.
-    pub layout: AtomicU64,
+    pub layout: Word,
     /// [`Settings::ANY_PORT`].
-    pub flags: AtomicU64,
+    pub flags: Word,
     /// Seed of the connection tables' hash; as long as the tables live.
-    pub seed: AtomicU64,
+    pub seed: Word,
     /// Buckets of the IPv4 table in the low half, of the IPv6 table in the high half.
-    pub buckets: AtomicU64,
+    pub buckets: Word,
     /// Idle timeouts by [`crate::conn::State`], in ticks.
-    pub timeouts: [AtomicU64; 12],
+    pub timeouts: [Word; 12],
 }
 
 impl Settings {
@@ -326,9 +326,9 @@ impl Settings {
 #[repr(C)]
 pub struct Interface {
     /// Index.
-    pub index: AtomicU64,
+    pub index: Word,
     /// [`mac_word`] of its own MAC.
-    pub mac: AtomicU64,
+    pub mac: Word,
 }
 
 /// The slots an interface may be in: from its index modulo [`crate::maps::INTERFACE_SLOTS`] on.
@@ -338,7 +338,7 @@ impl Interface {
     /// Is this the slot of the interface `index`, and `mac` its own?
     #[inline(always)]
     pub fn is(&self, index: u32) -> bool {
-        self.index.load(Relaxed) == index as u64
+        self.index.load() == index as u64
     }
 }
 

@@ -5,6 +5,7 @@
 //! BPF maps, [`memory::MemoryTables`] instantiates it on plain memory; both run the same packet cases.
 //! Start with [`forward`], which reads in the order a packet is looked at.
 #![cfg_attr(not(any(test, feature = "user")), no_std)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![deny(unsafe_code)]
 
 pub mod conn;
@@ -23,3 +24,4 @@ mod pod;
 pub mod sched;
 pub mod tables;
 pub mod verdict;
+pub mod word;

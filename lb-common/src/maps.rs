@@ -27,8 +27,18 @@ pub const REASONS: &str = "REASONS";
 
 /// All of them; each is pinned under its name.
 pub const ALL: [&str; 12] = [
-    SERVICES4, SERVICES6, SCHEDULES, RINGS, DESTINATIONS, TRAFFIC, CONNECTIONS4, CONNECTIONS6, FRAGMENTS, SETTINGS,
-    INTERFACES, REASONS,
+    SERVICES4,
+    SERVICES6,
+    SCHEDULES,
+    RINGS,
+    DESTINATIONS,
+    TRAFFIC,
+    CONNECTIONS4,
+    CONNECTIONS6,
+    FRAGMENTS,
+    SETTINGS,
+    INTERFACES,
+    REASONS,
 ];
 
 /// The XDP program's name in the object.

@@ -13,6 +13,7 @@ use crate::maps::INTERFACE_SLOTS;
 use crate::net::MacAddress;
 use crate::tables::Tables;
 use crate::verdict::Reason;
+use crate::word::Word;
 
 /// The sizes of a [`MemoryTables`].
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +50,7 @@ pub struct MemoryTables {
     /// See [`Tables::schedule`].
     pub schedules: Vec<Schedule>,
     /// See [`Tables::ring`].
-    pub rings: Vec<AtomicU64>,
+    pub rings: Vec<Word>,
     /// See [`Tables::destination`].
     pub destinations: Vec<Destination>,
     /// See [`Tables::bucket4`].
@@ -97,11 +98,14 @@ impl MemoryTables {
 
     /// The counters of a destination.
     pub fn traffic(&self, destination: u32) -> Traffic {
-        self.traffic.get(destination as usize).map_or_else(Traffic::default, |[connections, packets, bytes]| Traffic {
-            connections: connections.load(Relaxed),
-            packets: packets.load(Relaxed),
-            bytes: bytes.load(Relaxed),
-        })
+        self.traffic.get(destination as usize).map_or_else(
+            Traffic::default,
+            |[connections, packets, bytes]| Traffic {
+                connections: connections.load(Relaxed),
+                packets: packets.load(Relaxed),
+                bytes: bytes.load(Relaxed),
+            },
+        )
     }
 
     /// The counter of a reason.
@@ -112,12 +116,12 @@ impl MemoryTables {
 
 /// Writes the settings of new tables.
 pub fn initialise(settings: &Settings, seed: u64, buckets4: u32, buckets6: u32) {
-    settings.seed.store(seed, Relaxed);
-    settings.buckets.store(u64::from(buckets4) | u64::from(buckets6) << 32, Relaxed);
+    settings.seed.store(seed);
+    settings.buckets.store(u64::from(buckets4) | u64::from(buckets6) << 32);
     for (timeout, seconds) in settings.timeouts.iter().zip(TIMEOUT_SECONDS) {
-        timeout.store(Ticks::of_seconds(seconds), Relaxed);
+        timeout.store(Ticks::of_seconds(seconds));
     }
-    settings.layout.store(u64::from(LAYOUT_VERSION), Relaxed);
+    settings.layout.store(u64::from(LAYOUT_VERSION));
 }
 
 /// Writes an interface into its own slot, else the first free one; `false` if there is none.
@@ -126,8 +130,8 @@ pub fn place_interface(slots: &[Interface], index: u32, mac: MacAddress) -> bool
     let probes = || slots.iter().skip(start).take(INTERFACE_PROBES as usize);
     let own = probes().find(|slot| slot.is(index)).or_else(|| probes().find(|slot| slot.is(0)));
     let Some(slot) = own else { return false };
-    slot.mac.store(mac_word(mac, 0), Relaxed);
-    slot.index.store(u64::from(index), Relaxed);
+    slot.mac.store(mac_word(mac, 0));
+    slot.index.store(u64::from(index));
     true
 }
 
@@ -160,7 +164,7 @@ impl Tables for MemoryTables {
         self.schedules.get(usize::from(service))
     }
 
-    fn ring(&self, index: u32) -> Option<&AtomicU64> {
+    fn ring(&self, index: u32) -> Option<&Word> {
         self.rings.get(index as usize)
     }
 

@@ -99,9 +99,7 @@ impl Be128 {
     #[inline(always)]
     pub const fn wire(self) -> [u8; 16] {
         let [a, b] = [self.0[0].to_ne_bytes(), self.0[1].to_ne_bytes()];
-        [
-            a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7],
-        ]
+        [a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]
     }
 
     /// The two halves as opaque words for keys.

@@ -177,7 +177,8 @@ fn extensions<P: Packet>(packet: &P, header: Ipv6) -> Result<Ipv6, Reason> {
                 8 + usize::from(units) * 8
             }
             protocol::FRAGMENT => {
-                let [next, _, offset_high, offset_low] = packet.load(header.payload).ok_or(Reason::Malformed)?;
+                let [next, _, offset_high, offset_low] =
+                    packet.load(header.payload).ok_or(Reason::Malformed)?;
                 let identification =
                     u32::from_ne_bytes(packet.load(header.payload + 4).ok_or(Reason::Malformed)?);
                 header.protocol = next;
@@ -219,9 +220,9 @@ pub struct Ports {
     pub event: Event,
 }
 
-/// Reads the ports at `at`, the start of a payload of `length` bytes. `Ok(None)`: neither TCP nor UDP.
+/// Reads the ports at `at`, the start of a payload of `length` bytes.
 #[inline(always)]
-pub fn ports<P: Packet>(packet: &P, protocol: u8, at: usize, length: usize) -> Result<Option<Ports>, Reason> {
+pub fn ports<P: Packet>(packet: &P, protocol: u8, at: usize, length: usize) -> Result<Ports, Reason> {
     let event = match protocol {
         protocol::TCP => {
             if length < 20 {
@@ -236,10 +237,10 @@ pub fn ports<P: Packet>(packet: &P, protocol: u8, at: usize, length: usize) -> R
             }
             Event::Datagram
         }
-        _ => return Ok(None),
+        _ => return Err(Reason::NoVirtualServer),
     };
     let (source, destination) = port_pair(packet, at).ok_or(Reason::Malformed)?;
-    Ok(Some(Ports { source, destination, event }))
+    Ok(Ports { source, destination, event })
 }
 
 /// The source and destination port at `at`.

@@ -73,7 +73,11 @@ pub fn rr<D: Copy + PartialEq>(
     // The pointer: the served server, else the nearest one before it that is still listed, else the head.
     let position = before.iter().position(|candidate| candidate.server == served);
     let pointer = position.and_then(|position| {
-        before.get(..=position)?.iter().rev().find_map(|old| list.iter().position(|new| new.server == old.server))
+        before
+            .get(..=position)?
+            .iter()
+            .rev()
+            .find_map(|old| list.iter().position(|new| new.server == old.server))
     });
     // The next one with a weight comes first; how many with a weight stand up to the pointer?
     let passed = pointer.map_or(0, |pointer| list.iter().take(pointer + 1).filter(|c| c.weight > 0).count());

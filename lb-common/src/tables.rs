@@ -1,6 +1,6 @@
 //! Access to the tables that decide where packets go.
 
-use core::sync::atomic::AtomicU64;
+use crate::word::Word;
 
 use crate::conn::{Bucket4, Bucket6, Ticks};
 use crate::layout::{
@@ -24,7 +24,7 @@ pub trait Tables {
     /// A service's schedule.
     fn schedule(&self, service: u16) -> Option<&Schedule>;
     /// A word of the rings.
-    fn ring(&self, index: u32) -> Option<&AtomicU64>;
+    fn ring(&self, index: u32) -> Option<&Word>;
     /// A destination by its id.
     fn destination(&self, id: u32) -> Option<&Destination>;
     /// A bucket of the IPv4 connection table.

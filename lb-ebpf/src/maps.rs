@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! The maps, and `lb_common`'s view of them. Values are shared with user space and other CPUs: what changes
+//! under a running program is atomic, so `&T` is sound; the two per-CPU counters are this CPU's own.
+
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
+use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
+use lb_common::conn::{Bucket4, Bucket6, Ticks};
+use lb_common::layout::{
+    Destination, FragmentKey, FragmentOwner, INTERFACE_PROBES, Interface, Schedule, Service, ServiceKey4,
+    ServiceKey6, Settings, Traffic,
+};
+use lb_common::maps::{
+    DESTINATIONS_MAX, FRAGMENTS_MAX, INTERFACE_SLOTS, RING_WORDS, SERVICES as SERVICES_MAX,
+};
+use lb_common::tables::Tables;
+use lb_common::verdict::Reason;
+use lb_common::word::Word;
+
+#[map]
+static SERVICES4: HashMap<ServiceKey4, Service> = HashMap::with_max_entries(SERVICES_MAX, BPF_F_NO_PREALLOC);
+#[map]
+static SERVICES6: HashMap<ServiceKey6, Service> = HashMap::with_max_entries(SERVICES_MAX, BPF_F_NO_PREALLOC);
+#[map]
+static SCHEDULES: Array<Schedule> = Array::with_max_entries(SERVICES_MAX + 1, BPF_F_MMAPABLE);
+#[map]
+static RINGS: Array<Word> = Array::with_max_entries(RING_WORDS, BPF_F_MMAPABLE);
+#[map]
+static DESTINATIONS: Array<Destination> = Array::with_max_entries(DESTINATIONS_MAX, BPF_F_MMAPABLE);
+#[map]
+static TRAFFIC: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(DESTINATIONS_MAX, 0);
+// The loader sets the connection tables' sizes.
+#[map]
+static CONNECTIONS4: Array<Bucket4> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static CONNECTIONS6: Array<Bucket6> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static FRAGMENTS: LruHashMap<FragmentKey, FragmentOwner> = LruHashMap::with_max_entries(FRAGMENTS_MAX, 0);
+#[map]
+static SETTINGS: Array<Settings> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static INTERFACES: Array<Interface> =
+    Array::with_max_entries(INTERFACE_SLOTS + INTERFACE_PROBES, BPF_F_MMAPABLE);
+#[map]
+static REASONS: PerCpuArray<u64> = PerCpuArray::with_max_entries(64, 0);
+
+pub(crate) struct KernelTables;
+
+impl Tables for KernelTables {
+    #[inline(always)]
+    fn now(&self) -> Ticks {
+        // SAFETY: takes nothing, returns an integer.
+        Ticks::from_nanoseconds(unsafe { bpf_ktime_get_coarse_ns() })
+    }
+
+    #[inline(always)]
+    fn settings(&self) -> Option<&Settings> {
+        SETTINGS.get(0)
+    }
+
+    #[inline(always)]
+    fn interface(&self, slot: u32) -> Option<&Interface> {
+        INTERFACES.get(slot)
+    }
+
+    #[inline(always)]
+    fn service4(&self, key: &ServiceKey4) -> Option<Service> {
+        // SAFETY: a service is one aligned word; a replaced element's memory stays readable (RCU).
+        unsafe { SERVICES4.get(key).map(|service| core::ptr::read_volatile(service)) }
+    }
+
+    #[inline(always)]
+    fn service6(&self, key: &ServiceKey6) -> Option<Service> {
+        // SAFETY: as for `service4`.
+        unsafe { SERVICES6.get(key).map(|service| core::ptr::read_volatile(service)) }
+    }
+
+    #[inline(always)]
+    fn schedule(&self, service: u16) -> Option<&Schedule> {
+        SCHEDULES.get(u32::from(service))
+    }
+
+    #[inline(always)]
+    fn ring(&self, index: u32) -> Option<&Word> {
+        RINGS.get(index)
+    }
+
+    #[inline(always)]
+    fn destination(&self, id: u32) -> Option<&Destination> {
+        DESTINATIONS.get(id)
+    }
+
+    #[inline(always)]
+    fn bucket4(&self, index: u32) -> Option<&Bucket4> {
+        CONNECTIONS4.get(index)
+    }
+
+    #[inline(always)]
+    fn bucket6(&self, index: u32) -> Option<&Bucket6> {
+        CONNECTIONS6.get(index)
+    }
+
+    #[inline(always)]
+    fn fragment(&self, key: &FragmentKey) -> Option<FragmentOwner> {
+        // SAFETY: the value is copied at once; two words of different first fragments of one datagram agree.
+        unsafe { FRAGMENTS.get(key).copied() }
+    }
+
+    #[inline(always)]
+    fn remember_fragment(&self, key: &FragmentKey, owner: &FragmentOwner) {
+        // A full or contended table costs later fragments their way, and they are counted.
+        let _ignored = FRAGMENTS.insert(key, owner, 0);
+    }
+
+    #[inline(always)]
+    fn count_traffic(&self, destination: u32, new: bool, bytes: u64) {
+        if let Some(traffic) = TRAFFIC.get_ptr_mut(destination) {
+            // SAFETY: this CPU's own element, and XDP programs do not interrupt each other on a CPU.
+            let traffic = unsafe { &mut *traffic };
+            traffic.connections = traffic.connections.wrapping_add(u64::from(new));
+            traffic.packets = traffic.packets.wrapping_add(1);
+            traffic.bytes = traffic.bytes.wrapping_add(bytes);
+        }
+    }
+
+    #[inline(always)]
+    fn count(&self, reason: Reason) {
+        if let Some(count) = REASONS.get_ptr_mut(reason as u32) {
+            // SAFETY: as for `count_traffic`.
+            let count = unsafe { &mut *count };
+            *count = count.wrapping_add(1);
+        }
+    }
+}
