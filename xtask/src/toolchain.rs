@@ -266,7 +266,8 @@ fn serves(linker: &Path, llvm: u32) -> bool {
     const NAME: &[u8] = b"libLLVM.so.";
     let Some(at) = program.windows(NAME.len()).position(|window| window == NAME) else { return true };
     let major = program.iter().skip(at + NAME.len()).take_while(|byte| byte.is_ascii_digit());
-    let major = major.fold(0_u32, |number, digit| number.saturating_mul(10).saturating_add((digit - b'0').into()));
+    let major =
+        major.fold(0_u32, |number, digit| number.saturating_mul(10).saturating_add((digit - b'0').into()));
     major >= llvm
 }
 
@@ -290,7 +291,9 @@ pub(crate) fn apt_install(packages: &[&str], log: &mut dyn Write) -> Result<()> 
         apt_get(&options, packages)
     });
     installed.map_err(|error| {
-        Error(format!("{error}\nremedy what apt says, then run\n    apt-get install --no-install-recommends {list}"))
+        Error(format!(
+            "{error}\nremedy what apt says, then run\n    apt-get install --no-install-recommends {list}"
+        ))
     })
 }
 
@@ -309,8 +312,9 @@ pub(crate) fn has_apt() -> bool {
 /// Is the effective user root?
 pub(crate) fn is_root() -> bool {
     // The fields of this line are the real, effective, saved and file-system user ids.
-    fs::read_to_string("/proc/self/status")
-        .is_ok_and(|status| status.lines().any(|l| l.starts_with("Uid:") && l.split_whitespace().nth(2) == Some("0")))
+    fs::read_to_string("/proc/self/status").is_ok_and(|status| {
+        status.lines().any(|l| l.starts_with("Uid:") && l.split_whitespace().nth(2) == Some("0"))
+    })
 }
 
 // ------------------------------------------------------------------------------------------------ commands
@@ -319,13 +323,30 @@ pub(crate) fn is_root() -> bool {
 /// build script: a nested cargo that saw it would use the wrong compiler, or build anew each time a variable that
 /// a dependency watches comes and goes.
 pub(crate) fn clean_environment(command: &mut Command, keep_rustc: bool) {
-    const KEPT: [&str; 7] =
-        ["CARGO_HOME", "CARGO_NET_", "CARGO_HTTP_", "CARGO_REGISTR", "CARGO_SOURCE_", "CARGO_MAKEFLAGS", "CARGO_TERM_"];
-    const BUILD_SCRIPT: [&str; 9] =
-        ["DEBUG", "HOST", "LLVM_PREFIX", "NUM_JOBS", "OPT_LEVEL", "OUT_DIR", "PROFILE", "RUSTFLAGS", "TARGET"];
+    const KEPT: [&str; 7] = [
+        "CARGO_HOME",
+        "CARGO_NET_",
+        "CARGO_HTTP_",
+        "CARGO_REGISTR",
+        "CARGO_SOURCE_",
+        "CARGO_MAKEFLAGS",
+        "CARGO_TERM_",
+    ];
+    const BUILD_SCRIPT: [&str; 9] = [
+        "DEBUG",
+        "HOST",
+        "LLVM_PREFIX",
+        "NUM_JOBS",
+        "OPT_LEVEL",
+        "OUT_DIR",
+        "PROFILE",
+        "RUSTFLAGS",
+        "TARGET",
+    ];
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
-        let cargo = (text == "CARGO" || text.starts_with("CARGO_")) && !KEPT.iter().any(|k| text.starts_with(k));
+        let cargo =
+            (text == "CARGO" || text.starts_with("CARGO_")) && !KEPT.iter().any(|k| text.starts_with(k));
         let rustc = text.starts_with("RUSTC") || text.starts_with("RUSTDOC") || text.starts_with("CLIPPY_");
         let rustc = rustc && !(keep_rustc && text == "RUSTC");
         if cargo || rustc || text.starts_with("DEP_") || BUILD_SCRIPT.contains(&&*text) {
