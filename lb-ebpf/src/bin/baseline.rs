@@ -1,1 +1,26 @@
+//! The baseline that measurements are compared with: what a plain design would do.
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+
+#[cfg(target_arch = "bpf")]
+mod program {
+    use aya_ebpf::bindings::xdp_action::XDP_PASS;
+    use aya_ebpf::macros::xdp;
+    use aya_ebpf::programs::XdpContext;
+
+    #[xdp]
+    fn baseline(_packet: XdpContext) -> u32 {
+        XDP_PASS
+    }
+
+    #[unsafe(link_section = "license")]
+    #[unsafe(no_mangle)]
+    static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+    #[panic_handler]
+    fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+        loop {}
+    }
+}
+
+#[cfg(not(target_arch = "bpf"))]
 fn main() {}
