@@ -14,6 +14,16 @@ pub(crate) struct XdpPacket {
 /// no frame an XDP program gets is longer.
 const LONGEST: usize = 0x7fff;
 
+/// The same number, but LLVM does not see where it comes from: else it spares bounds checks that follow from
+/// others, or turns them into a form that the verifier draws nothing from (`start >= end`).
+#[inline(always)]
+fn opaque(number: usize) -> usize {
+    let mut number = number;
+    // SAFETY: moves a register to itself.
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) number, options(pure, nomem, nostack, preserves_flags)) };
+    number
+}
+
 impl XdpPacket {
     #[inline(always)]
     pub(crate) fn new(context: &XdpContext) -> Self {
@@ -39,14 +49,14 @@ impl XdpPacket {
             return None;
         }
         let start = self.data() + offset;
-        if start + N > self.data_end() { None } else { Some(start) }
+        if opaque(start + N) > self.data_end() { None } else { Some(start) }
     }
 }
 
 impl Packet for XdpPacket {
     #[inline(always)]
     fn length(&self) -> usize {
-        self.data_end() - self.data()
+        opaque(self.data_end() - self.data())
     }
 
     #[inline(always)]

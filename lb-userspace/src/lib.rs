@@ -1,1 +1,3 @@
-//! lbctl.
+//! The director: what `lbctl` is made of.
+
+pub mod dataplane;

@@ -1,0 +1,7 @@
+//! The kernel's side as user space sees it: the program's object, its maps, its attachment to interfaces.
+//!
+//! Nothing here decides what the tables should say (that is [`crate::plane`]).
+
+pub mod loader;
+pub mod mapped;
+pub mod tables;

@@ -1,0 +1,184 @@
+//! All maps of one instance, opened.
+
+use std::fmt;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use aya::Ebpf;
+use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use lb_common::conn::{Bucket4, Bucket6};
+use lb_common::layout::{
+    Destination, Interface, LAYOUT_VERSION, Schedule, Service, ServiceKey4, ServiceKey6, Settings, Traffic,
+};
+use lb_common::maps;
+use lb_common::verdict::Reason;
+use lb_common::word::Word;
+
+use super::mapped::{Mapped, Shared};
+
+/// Why the tables cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TablesError {
+    /// A map cannot be opened.
+    #[error("table {name} cannot be opened")]
+    Open {
+        /// Its name.
+        name: &'static str,
+        /// The kernel's answer.
+        #[source]
+        source: MapError,
+    },
+    /// A map cannot be mapped.
+    #[error("table {name} cannot be mapped into memory")]
+    Map {
+        /// Its name.
+        name: &'static str,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The object has no such map.
+    #[error("table {name} is missing from the program")]
+    Missing {
+        /// Its name.
+        name: &'static str,
+    },
+    /// The pins are of another version of this program.
+    #[error(
+        "the tables in {path} have layout {found}, this lbctl has layout {LAYOUT_VERSION}; \
+         run `lbctl down` with the lbctl that made them, or remove them with `lbctl down --force`, then `lbctl up`"
+    )]
+    Layout {
+        /// Where they are.
+        path: PathBuf,
+        /// Their version; 0 if they have none.
+        found: u64,
+    },
+}
+
+/// The tables, mapped where they can be.
+pub struct Tables {
+    settings: Mapped<Settings>,
+    /// By slot.
+    pub interfaces: Mapped<Interface>,
+    /// By service id.
+    pub schedules: Mapped<Schedule>,
+    /// Words.
+    pub rings: Mapped<Word>,
+    /// By destination id.
+    pub destinations: Mapped<Destination>,
+    /// Buckets.
+    pub connections4: Mapped<Bucket4>,
+    /// Buckets.
+    pub connections6: Mapped<Bucket6>,
+    /// IPv4 virtual servers.
+    pub services4: HashMap<MapData, ServiceKey4, Service>,
+    /// IPv6 virtual servers.
+    pub services6: HashMap<MapData, ServiceKey6, Service>,
+    traffic: PerCpuArray<MapData, Traffic>,
+    reasons: PerCpuArray<MapData, u64>,
+}
+
+impl fmt::Debug for Tables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tables").field("settings", self.settings()).finish_non_exhaustive()
+    }
+}
+
+impl Tables {
+    /// Opens the tables pinned in `directory`.
+    ///
+    /// # Errors
+    ///
+    /// [`TablesError::Layout`] if another version pinned them; the others if a pin is missing or not ours.
+    pub fn open(directory: &Path) -> Result<Self, TablesError> {
+        let open = |name: &'static str| {
+            MapData::from_pin(directory.join(name)).map_err(|source| TablesError::Open { name, source })
+        };
+        let settings = open(maps::SETTINGS)?;
+        let size = settings.info().map(|info| info.value_size()).unwrap_or(0);
+        let found = if size as usize == size_of::<Settings>() {
+            mapped::<Settings>(maps::SETTINGS, &settings)?
+                .first().map_or(0, |settings| settings.layout.load())
+        } else {
+            0
+        };
+        if found != u64::from(LAYOUT_VERSION) {
+            return Err(TablesError::Layout { path: directory.to_owned(), found });
+        }
+        Self::build(open)
+    }
+
+    /// Opens tables that were pinned just now and have no layout version yet.
+    pub(super) fn open_new(directory: &Path) -> Result<Self, TablesError> {
+        Self::build(|name| {
+            MapData::from_pin(directory.join(name)).map_err(|source| TablesError::Open { name, source })
+        })
+    }
+
+    /// Takes the tables of a program that is not pinned.
+    pub fn take(ebpf: &mut Ebpf) -> Result<Self, TablesError> {
+        Self::build(|name| {
+            let map = ebpf.take_map(name).ok_or(TablesError::Missing { name })?;
+            match map {
+                Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data) | Map::LruHashMap(data) => Ok(data),
+                _ => Err(TablesError::Missing { name }),
+            }
+        })
+    }
+
+    fn build(mut open: impl FnMut(&'static str) -> Result<MapData, TablesError>) -> Result<Self, TablesError> {
+        Ok(Self {
+            settings: mapped(maps::SETTINGS, &open(maps::SETTINGS)?)?,
+            interfaces: mapped(maps::INTERFACES, &open(maps::INTERFACES)?)?,
+            schedules: mapped(maps::SCHEDULES, &open(maps::SCHEDULES)?)?,
+            rings: mapped(maps::RINGS, &open(maps::RINGS)?)?,
+            destinations: mapped(maps::DESTINATIONS, &open(maps::DESTINATIONS)?)?,
+            connections4: mapped(maps::CONNECTIONS4, &open(maps::CONNECTIONS4)?)?,
+            connections6: mapped(maps::CONNECTIONS6, &open(maps::CONNECTIONS6)?)?,
+            services4: typed(maps::SERVICES4, Map::HashMap(open(maps::SERVICES4)?))?,
+            services6: typed(maps::SERVICES6, Map::HashMap(open(maps::SERVICES6)?))?,
+            traffic: typed(maps::TRAFFIC, Map::PerCpuArray(open(maps::TRAFFIC)?))?,
+            reasons: typed(maps::REASONS, Map::PerCpuArray(open(maps::REASONS)?))?,
+        })
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        // The map has one element.
+        &self.settings[0]
+    }
+
+    /// The counters of a destination, summed over the CPUs.
+    pub fn traffic(&self, destination: u32) -> Result<Traffic, MapError> {
+        let per_cpu = self.traffic.get(&destination, 0)?;
+        Ok(per_cpu.iter().fold(Traffic::default(), |sum, cpu| Traffic {
+            connections: sum.connections.wrapping_add(cpu.connections),
+            packets: sum.packets.wrapping_add(cpu.packets),
+            bytes: sum.bytes.wrapping_add(cpu.bytes),
+        }))
+    }
+
+    /// Sets the counters of a destination to zero on every CPU.
+    pub fn clear_traffic(&mut self, destination: u32) -> Result<(), MapError> {
+        let cpus = self.traffic.get(&destination, 0)?.len();
+        let zero = PerCpuValues::try_from(vec![Traffic::default(); cpus])
+            .map_err(|source| aya::sys::SyscallError { call: "per-CPU value", io_error: source })?;
+        self.traffic.set(destination, zero, 0)
+    }
+
+    /// The counter of a reason, summed over the CPUs.
+    pub fn reason(&self, reason: Reason) -> Result<u64, MapError> {
+        Ok(self.reasons.get(&(reason as u32), 0)?.iter().fold(0, |sum: u64, cpu| sum.wrapping_add(*cpu)))
+    }
+}
+
+fn mapped<T: Shared>(name: &'static str, map: &MapData) -> Result<Mapped<T>, TablesError> {
+    let count = map.info().map_err(|source| TablesError::Open { name, source })?.max_entries();
+    Mapped::new(map.fd().as_fd(), count).map_err(|source| TablesError::Map { name, source })
+}
+
+fn typed<M: TryFrom<Map, Error = MapError>>(name: &'static str, map: Map) -> Result<M, TablesError> {
+    M::try_from(map).map_err(|source| TablesError::Open { name, source })
+}
