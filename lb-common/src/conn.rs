@@ -20,7 +20,7 @@
 //! never evicted, and a handshake in progress is not either, so a flood of SYNs leaves both alone; the flow
 //! that finds no slot is placed by its hash and every packet of it finds the same place.
 
-use crate::word::Word;
+use crate::word::{Blur, Word};
 
 use crate::layout::DestinationRef;
 use crate::net::{Be16, Be32, Be128};
@@ -70,170 +70,139 @@ impl Ticks {
 pub const PROTECTED_TICKS: u32 = 5;
 
 /// Where a connection stands, as the director sees it: the client's packets only
-/// (`ip_vs_proto_tcp.c`, table INPUT_ONLY).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum State {
-    /// No connection.
-    None = 0,
-    /// TCP: only SYNs were seen. Unconfirmed.
-    SynReceived = 1,
-    /// TCP: one packet in mid-stream was seen. Unconfirmed; shown as ESTABLISHED.
-    MidStream = 2,
-    /// UDP: one datagram was seen. Unconfirmed; shown as UDP.
-    FirstDatagram = 3,
-    /// TCP.
-    Established = 4,
-    /// TCP: the client has sent FIN.
-    FinWait = 5,
-    /// TCP: FIN came after only a SYN.
-    TimeWait = 6,
-    /// TCP: the client has sent RST.
-    Close = 7,
-    /// UDP.
-    Udp = 8,
-}
-
-/// Idle timeouts in seconds by [`State`] number: `ip_vs_proto_tcp.c` and `ip_vs_proto_udp.c`.
-pub const TIMEOUT_SECONDS: [u32; 12] = [0, 60, 60, 300, 900, 120, 120, 10, 300, 0, 0, 0];
+/// (`ip_vs_proto_tcp.c`, table INPUT_ONLY). A number of four bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct State(u8);
 
 impl State {
-    /// All but [`State::None`].
+    /// No connection.
+    pub const NONE: Self = Self(0);
+    /// TCP: only SYNs were seen. Unconfirmed.
+    pub const SYN_RECEIVED: Self = Self(1);
+    /// TCP: one packet in mid-stream was seen. Unconfirmed; shown as ESTABLISHED.
+    pub const MID_STREAM: Self = Self(2);
+    /// UDP: one datagram was seen. Unconfirmed; shown as UDP.
+    pub const FIRST_DATAGRAM: Self = Self(3);
+    /// TCP.
+    pub const ESTABLISHED: Self = Self(4);
+    /// TCP: the client has sent FIN.
+    pub const FIN_WAIT: Self = Self(5);
+    /// TCP: FIN came after only a SYN.
+    pub const TIME_WAIT: Self = Self(6);
+    /// TCP: the client has sent RST.
+    pub const CLOSE: Self = Self(7);
+    /// UDP.
+    pub const UDP: Self = Self(8);
+
+    /// All but [`State::NONE`].
     pub const ALL: [Self; 8] = [
-        Self::SynReceived,
-        Self::MidStream,
-        Self::FirstDatagram,
-        Self::Established,
-        Self::FinWait,
-        Self::TimeWait,
-        Self::Close,
-        Self::Udp,
+        Self::SYN_RECEIVED,
+        Self::MID_STREAM,
+        Self::FIRST_DATAGRAM,
+        Self::ESTABLISHED,
+        Self::FIN_WAIT,
+        Self::TIME_WAIT,
+        Self::CLOSE,
+        Self::UDP,
     ];
 
+    /// Its number: the index of its timeout.
     #[inline(always)]
-    const fn from_number(number: u32) -> Self {
-        match number {
-            1 => Self::SynReceived,
-            2 => Self::MidStream,
-            3 => Self::FirstDatagram,
-            4 => Self::Established,
-            5 => Self::FinWait,
-            6 => Self::TimeWait,
-            7 => Self::Close,
-            8 => Self::Udp,
-            _ => Self::None,
-        }
+    pub const fn number(self) -> usize {
+        self.0 as usize
     }
 
     /// May a newcomer evict the entry?
     #[inline(always)]
     pub const fn unconfirmed(self) -> bool {
-        matches!(self, Self::SynReceived | Self::MidStream | Self::FirstDatagram)
+        (0b1110 >> self.0) & 1 != 0
     }
 
     /// Does IPVS count it as an active connection? (`ip_vs_proto_tcp.c`, `tcp_state_active_table`)
     pub const fn active(self) -> bool {
-        matches!(self, Self::SynReceived | Self::MidStream | Self::Established)
+        matches!(self, Self::SYN_RECEIVED | Self::MID_STREAM | Self::ESTABLISHED)
     }
 
     /// The name in `ipvsadm -Lc`.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::None => "NONE",
-            Self::SynReceived => "SYN_RECV",
-            Self::MidStream | Self::Established => "ESTABLISHED",
-            Self::FirstDatagram | Self::Udp => "UDP",
-            Self::FinWait => "FIN_WAIT",
-            Self::TimeWait => "TIME_WAIT",
-            Self::Close => "CLOSE",
+            Self::SYN_RECEIVED => "SYN_RECV",
+            Self::MID_STREAM | Self::ESTABLISHED => "ESTABLISHED",
+            Self::FIRST_DATAGRAM | Self::UDP => "UDP",
+            Self::FIN_WAIT => "FIN_WAIT",
+            Self::TIME_WAIT => "TIME_WAIT",
+            Self::CLOSE => "CLOSE",
+            _ => "NONE",
         }
     }
 }
+
+/// Idle timeouts in seconds by [`State`] number: `ip_vs_proto_tcp.c` and `ip_vs_proto_udp.c`.
+pub const TIMEOUT_SECONDS: [u32; 16] = [0, 60, 60, 300, 900, 120, 120, 10, 300, 0, 0, 0, 0, 0, 0, 0];
 
 /// What a packet says about its connection. Of several TCP flags the first of RST, SYN, FIN, ACK counts.
+///
+/// A number rather than an enum, and decided by tables rather than by `match`: see [`Blur`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// TCP with RST.
-    Reset,
-    /// TCP with SYN.
-    Syn,
-    /// TCP with FIN.
-    Fin,
-    /// Any other TCP packet.
-    Ack,
-    /// UDP.
-    Datagram,
-}
+pub struct Event(u8);
 
 impl Event {
-    /// From a TCP header's flag byte.
+    /// Any other TCP packet.
+    pub const ACK: Self = Self(0);
+    /// TCP with FIN.
+    pub const FIN: Self = Self(1);
+    /// TCP with SYN.
+    pub const SYN: Self = Self(2);
+    /// TCP with RST.
+    pub const RESET: Self = Self(3);
+    /// UDP.
+    pub const DATAGRAM: Self = Self(4);
+
+    /// From a TCP header's flag byte, of which FIN, SYN and RST are the low bits.
     #[inline(always)]
     pub const fn from_tcp_flags(flags: u8) -> Self {
-        if flags & 0x04 != 0 {
-            Self::Reset
-        } else if flags & 0x02 != 0 {
-            Self::Syn
-        } else if flags & 0x01 != 0 {
-            Self::Fin
-        } else {
-            Self::Ack
-        }
+        Self(((0x3333_2210u32 >> ((flags & 7) * 4)) & 15) as u8)
     }
 
-    /// The state of a connection that starts with this packet; `None` if it starts none worth recording.
+    /// The same event, unknown to the verifier.
     #[inline(always)]
-    pub const fn opens(self) -> Option<State> {
-        match self {
-            Self::Syn => Some(State::SynReceived),
-            Self::Ack | Self::Fin => Some(State::MidStream),
-            Self::Datagram => Some(State::FirstDatagram),
-            Self::Reset => None,
-        }
+    #[expect(clippy::cast_possible_truncation, reason = "masked")]
+    pub(crate) const fn blurred(self, blur: Blur) -> Self {
+        Self(blur.index::<7>(self.0 as usize) as u8)
+    }
+
+    /// Does the packet begin something, so that it is the scheduler's turn?
+    #[inline(always)]
+    pub const fn starts(self) -> bool {
+        (0b1_0100 >> self.0) & 1 != 0
+    }
+
+    /// The state of a connection that starts with this packet; [`State::None`] if it is not worth recording.
+    #[inline(always)]
+    pub const fn opens(self) -> State {
+        State(((0x3_0122u32 >> (self.0 as u32 * 4)) & 15) as u8)
     }
 }
 
-/// The next state (`ip_vs_proto_tcp.c`, INPUT_ONLY). [`State::MidStream`] acts as ESTABLISHED would.
+/// The next state (`ip_vs_proto_tcp.c`, INPUT_ONLY). [`State::MID_STREAM`] acts as ESTABLISHED would.
 #[inline(always)]
 pub const fn next_state(state: State, event: Event) -> State {
-    match event {
-        Event::Ack => match state {
-            State::SynReceived | State::MidStream | State::Established => State::Established,
-            State::None => State::None,
-            State::FinWait => State::FinWait,
-            State::TimeWait => State::TimeWait,
-            State::Close => State::Close,
-            State::FirstDatagram | State::Udp => State::Udp,
-        },
-        Event::Fin => match state {
-            State::MidStream | State::Established | State::FinWait => State::FinWait,
-            State::SynReceived | State::TimeWait => State::TimeWait,
-            State::Close => State::Close,
-            State::None => State::None,
-            State::FirstDatagram | State::Udp => State::Udp,
-        },
-        Event::Syn => match state {
-            State::MidStream | State::Established => State::Established,
-            State::SynReceived | State::FinWait | State::TimeWait | State::Close => State::SynReceived,
-            State::None => State::None,
-            State::FirstDatagram | State::Udp => State::Udp,
-        },
-        Event::Reset => match state {
-            State::SynReceived => State::SynReceived,
-            State::MidStream | State::Established | State::FinWait | State::TimeWait | State::Close => {
-                State::Close
-            }
-            State::None => State::None,
-            State::FirstDatagram | State::Udp => State::Udp,
-        },
-        Event::Datagram => State::Udp,
-    }
+    // Each table has the next state's number at four times the state's number.
+    let table: u64 = match event {
+        Event::FIN => 0x8_7655_8560,
+        Event::SYN => 0x8_1114_8410,
+        Event::RESET => 0x8_7777_8710,
+        Event::DATAGRAM => 0x8_8888_8880,
+        _ => 0x8_7654_8440,
+    };
+    State(((table >> (state.0 as u32 * 4)) & 15) as u8)
 }
 
 /// Does this packet end the entry's hold on its real server, so that the connection is scheduled anew?
 /// A SYN on a finished connection does (`net.ipv4.vs.conn_reuse_mode=1`: TIME_WAIT and CLOSE).
 #[inline(always)]
 pub const fn reschedules(state: State, event: Event) -> bool {
-    matches!((state, event), (State::TimeWait | State::Close, Event::Syn))
+    event.0 == Event::SYN.0 && (0b1100_0000 >> state.0) & 1 != 0
 }
 
 /// The value word of an entry; the module's picture shows its fields.
@@ -245,7 +214,10 @@ impl Value {
     #[inline(always)]
     pub const fn new(destination: DestinationRef, state: State, seen: Ticks, port: Be16) -> Self {
         Self(
-            destination.to_word() | (state as u64) << 26 | (seen.0 as u64) << 30 | (port.bits() as u64) << 48,
+            destination.to_word()
+                | (state.0 as u64) << 26
+                | (seen.0 as u64) << 30
+                | (port.bits() as u64) << 48,
         )
     }
 
@@ -267,16 +239,10 @@ impl Value {
         DestinationRef::from_word(self.0)
     }
 
-    /// The state's number, 4 bits.
-    #[inline(always)]
-    pub const fn state_number(self) -> u32 {
-        ((self.0 >> 26) & 15) as u32
-    }
-
     /// The state.
     #[inline(always)]
     pub const fn state(self) -> State {
-        State::from_number(self.state_number())
+        State(((self.0 >> 26) & 15) as u8)
     }
 
     /// When the last packet that counted was seen.
@@ -416,7 +382,7 @@ pub trait Key: Copy {
     fn hash(self, seed: u64) -> u64;
 
     /// The entry `slot` of `bucket`, if it is this key's and its value names `port`.
-    fn find(self, bucket: &Self::Bucket, port: Be16) -> Option<(usize, Value)>;
+    fn find(self, bucket: &Self::Bucket, port: Be16, blur: Blur) -> Option<(usize, Value)>;
 
     /// What slot `slot` holds now: the word to claim it by, and its value; `None` while it is being written.
     fn inspect(bucket: &Self::Bucket, slot: usize) -> Option<(u64, Option<Value>)>;
@@ -443,14 +409,14 @@ impl Key for Key4 {
     }
 
     #[inline(always)]
-    fn find(self, bucket: &Bucket4, port: Be16) -> Option<(usize, Value)> {
+    fn find(self, bucket: &Bucket4, port: Be16, blur: Blur) -> Option<(usize, Value)> {
         let mut slot = 0;
         while slot < BUCKET_ENTRIES {
             let entry = &bucket.0[slot & 3];
             if entry.key.load() == self.0 {
                 let value = Value::from_word(entry.value.load());
                 if value.port() == port && entry.key.load() == self.0 {
-                    return Some((slot, value));
+                    return Some((blur.index::<3>(slot), value));
                 }
             }
             slot += 1;
@@ -501,7 +467,7 @@ impl Key for Key6 {
     }
 
     #[inline(always)]
-    fn find(self, bucket: &Bucket6, port: Be16) -> Option<(usize, Value)> {
+    fn find(self, bucket: &Bucket6, port: Be16, blur: Blur) -> Option<(usize, Value)> {
         let mut slot = 0;
         while slot < BUCKET_ENTRIES {
             let entry = &bucket.0[slot & 3];
@@ -514,7 +480,7 @@ impl Key for Key6 {
             {
                 let value = Value::from_word(entry.value.load());
                 if value.port() == port && value.destination() == Value::from_word(before).destination() {
-                    return Some((slot, value));
+                    return Some((blur.index::<3>(slot), value));
                 }
             }
             slot += 1;
@@ -577,25 +543,26 @@ impl<'b, K: Key> Candidate<'b, K> {
     }
 
     /// The better of `best` and the slots of `bucket`, by the order in the module's text.
-    /// `timeout` gives a state number's idle timeout in ticks.
+    /// `timeout` gives a state's idle timeout in ticks.
     #[inline(always)]
     pub fn best(
         best: Option<Self>,
         bucket: &'b K::Bucket,
         now: Ticks,
-        timeout: impl Fn(u32) -> u64,
+        blur: Blur,
+        timeout: impl Fn(State) -> u64,
     ) -> Option<Self> {
         let mut best = best;
         let mut slot = 0;
         while slot < BUCKET_ENTRIES {
             if let Some((expected, value)) = K::inspect(bucket, slot) {
-                let rank = value.map_or(EMPTY, |value| rank(value, now, timeout(value.state_number())));
+                let rank = value.map_or(EMPTY, |value| rank(value, now, timeout(value.state())));
                 let beaten = match &best {
                     Some(candidate) => candidate.rank,
                     None => WORST,
                 };
                 if rank > beaten {
-                    best = Some(Self { bucket, slot, expected, rank });
+                    best = Some(Self { bucket, slot: blur.index::<3>(slot), expected, rank });
                 }
             }
             slot += 1;
@@ -637,36 +604,52 @@ mod tests {
     /// `ip_vs_proto_tcp.c`: columns SYN_RECV, (mid-stream as) ESTABLISHED, ESTABLISHED, FIN_WAIT, TIME_WAIT, CLOSE.
     #[test]
     fn tcp_transitions_are_ipvs_input_only() {
-        use State::{
-            Close as CL, Established as ES, FinWait as FW, MidStream as MS, SynReceived as SR, TimeWait as TW,
-        };
-        let states = [SR, MS, ES, FW, TW, CL];
+        let (sr, ms, es) = (State::SYN_RECEIVED, State::MID_STREAM, State::ESTABLISHED);
+        let (fw, tw, cl) = (State::FIN_WAIT, State::TIME_WAIT, State::CLOSE);
         for (event, expected) in [
-            (Event::Syn, [SR, ES, ES, SR, SR, SR]),
-            (Event::Fin, [TW, FW, FW, FW, TW, CL]),
-            (Event::Ack, [ES, ES, ES, FW, TW, CL]),
-            (Event::Reset, [SR, CL, CL, CL, CL, CL]),
+            (Event::SYN, [sr, es, es, sr, sr, sr]),
+            (Event::FIN, [tw, fw, fw, fw, tw, cl]),
+            (Event::ACK, [es, es, es, fw, tw, cl]),
+            (Event::RESET, [sr, cl, cl, cl, cl, cl]),
         ] {
-            for (state, expected) in states.into_iter().zip(expected) {
+            for (state, expected) in [sr, ms, es, fw, tw, cl].into_iter().zip(expected) {
                 assert_eq!(next_state(state, event), expected, "{state:?} {event:?}");
+                assert_eq!(reschedules(state, event), event == Event::SYN && (state == tw || state == cl));
             }
+            for state in [State::FIRST_DATAGRAM, State::UDP] {
+                assert_eq!(next_state(state, event), State::UDP, "an entry's protocol does not change");
+            }
+            assert_eq!(next_state(State::NONE, event), State::NONE);
         }
-        for state in [State::FirstDatagram, State::Udp] {
-            assert_eq!(next_state(state, Event::Datagram), State::Udp);
+        for state in [State::FIRST_DATAGRAM, State::UDP] {
+            assert_eq!(next_state(state, Event::DATAGRAM), State::UDP);
         }
     }
 
     #[test]
-    fn flags_count_in_the_kernels_order() {
-        for (flags, event) in [
-            (0x02, Event::Syn),
-            (0x12, Event::Syn),
-            (0x11, Event::Fin),
-            (0x14, Event::Reset),
-            (0x06, Event::Reset),
-            (0x10, Event::Ack),
-            (0, Event::Ack),
+    fn connections_open_in_their_own_states() {
+        for (event, state, starts) in [
+            (Event::SYN, State::SYN_RECEIVED, true),
+            (Event::ACK, State::MID_STREAM, false),
+            (Event::FIN, State::MID_STREAM, false),
+            (Event::RESET, State::NONE, false),
+            (Event::DATAGRAM, State::FIRST_DATAGRAM, true),
         ] {
+            assert_eq!((event.opens(), event.starts()), (state, starts), "{event:?}");
+        }
+        let unconfirmed = [State::SYN_RECEIVED, State::MID_STREAM, State::FIRST_DATAGRAM];
+        assert!(State::ALL.iter().all(|state| state.unconfirmed() == unconfirmed.contains(state)));
+    }
+
+    #[test]
+    fn flags_count_in_the_kernels_order() {
+        for flags in 0..=u8::MAX {
+            let event = match flags {
+                _ if flags & 4 != 0 => Event::RESET,
+                _ if flags & 2 != 0 => Event::SYN,
+                _ if flags & 1 != 0 => Event::FIN,
+                _ => Event::ACK,
+            };
             assert_eq!(Event::from_tcp_flags(flags), event, "{flags:02x}");
         }
     }

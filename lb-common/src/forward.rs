@@ -4,7 +4,7 @@
 //! Direct routing changes the two MACs, the TTL and its checksum, and the VLAN tag where the real server is on
 //! another VLAN. A packet that is passed or dropped is not changed at all.
 
-use crate::conn::{self, Candidate, Event, Key, Key4, Key6, Ticks, Value};
+use crate::conn::{self, Candidate, Event, Key, Key4, Key6, State, Ticks, Value};
 use crate::csum;
 use crate::layout::{
     Destination, DestinationRef, FragmentKey, FragmentOwner, INTERFACE_PROBES, NextHop, RING_HEADER,
@@ -16,6 +16,7 @@ use crate::packet::Packet;
 use crate::parse::{self, Ipv4, Ipv6, Link, Part, Ports};
 use crate::tables::Tables;
 use crate::verdict::{Reason, Verdict};
+use crate::word::Blur;
 
 /// Decides about one frame, changes it for its way out, and counts what happened.
 #[inline(always)]
@@ -68,7 +69,7 @@ fn ip4<'t, P: Packet, T: Tables>(packet: &P, tables: &'t T, link: &Link) -> Dest
     let service = service4(tables, settings, ip.destination, ports.destination, ip.protocol)?;
     accept(packet, tables, link, ip.ttl)?;
     let flow = Key4::new(ip.source, ports.source, service.id);
-    let chosen = place(tables, settings, flow, service, &ports, || {
+    let chosen = place(tables, settings, flow, service, &ports, packet.blur(), || {
         placement4(ip.source, ports.source, ports.destination)
     })?;
     if let Part::First(_) = ip.part {
@@ -91,7 +92,7 @@ fn ip6<'t, P: Packet, T: Tables>(packet: &P, tables: &'t T, link: &Link) -> Dest
     let service = service6(tables, settings, ip.destination, ports.destination, ip.protocol)?;
     accept(packet, tables, link, ip.hop_limit)?;
     let flow = Key6::new(ip.source, ports.source, service.id);
-    let chosen = place(tables, settings, flow, service, &ports, || {
+    let chosen = place(tables, settings, flow, service, &ports, packet.blur(), || {
         placement6(ip.source, ports.source, ports.destination)
     })?;
     if let Part::First(_) = ip.part {
@@ -242,11 +243,8 @@ fn second_bucket<K: Family, T: Tables>(tables: &T, hash: u64, buckets: u32) -> O
 
 /// The timeout of a state in ticks.
 #[inline(always)]
-fn timeout(settings: &Settings, state_number: u32) -> u64 {
-    match settings.timeouts.get(state_number as usize) {
-        Some(timeout) => timeout.load(),
-        None => 0,
-    }
+fn timeout(settings: &Settings, state: State) -> u64 {
+    settings.timeouts[state.number() & 15].load()
 }
 
 /// Finds the real server of a TCP or UDP packet: by its connection's entry, else by the scheduler.
@@ -258,6 +256,7 @@ fn place<'t, K: Family, T: Tables>(
     flow: K,
     service: Service,
     ports: &Ports,
+    blur: Blur,
     placement: impl Fn() -> u64,
 ) -> Result<Chosen<'t>, Verdict> {
     let hash = flow.hash(settings.seed.load());
@@ -265,10 +264,10 @@ fn place<'t, K: Family, T: Tables>(
     let first = first_bucket::<K, T>(tables, hash, count).ok_or(BROKEN)?;
     let now = tables.now();
     let mut bucket = first;
-    let mut found = flow.find(first, ports.destination);
+    let mut found = flow.find(first, ports.destination, blur);
     if found.is_none() {
         bucket = second_bucket::<K, T>(tables, hash, count).ok_or(BROKEN)?;
-        found = flow.find(bucket, ports.destination);
+        found = flow.find(bucket, ports.destination, blur);
     }
     let candidate = match found {
         Some((slot, value)) => {
@@ -278,8 +277,8 @@ fn place<'t, K: Family, T: Tables>(
             Candidate::<K>::own(bucket, slot)
         }
         None => {
-            let best = Candidate::<K>::best(None, first, now, |state| timeout(settings, state));
-            Candidate::best(best, bucket, now, |state| timeout(settings, state))
+            let best = Candidate::<K>::best(None, first, now, blur, |state| timeout(settings, state));
+            Candidate::best(best, bucket, now, blur, |state| timeout(settings, state))
         }
     };
     schedule(tables, flow, service, ports, now, candidate, placement)
@@ -298,8 +297,8 @@ fn follow<'t, K: Family, T: Tables>(
     now: Ticks,
 ) -> Option<Chosen<'t>> {
     let age = u64::from(now.since(value.seen()));
-    let timeout = timeout(settings, value.state_number());
     let state = value.state();
+    let timeout = timeout(settings, state);
     if age >= timeout || conn::reschedules(state, event) {
         return None;
     }
@@ -328,14 +327,16 @@ fn schedule<'t, K: Family, T: Tables>(
         return Err(Reason::NoRealServer.into());
     }
     let opens = ports.event.opens();
-    let claimed = match (&candidate, opens) {
-        (Some(candidate), Some(_)) => K::claim(candidate.bucket, candidate.slot, candidate.expected),
+    let claimed = match &candidate {
+        Some(candidate) if opens != State::NONE => {
+            K::claim(candidate.bucket, candidate.slot, candidate.expected)
+        }
         _ => false,
     };
-    let starts = matches!(ports.event, Event::Syn | Event::Datagram);
+    let starts = ports.event.starts();
     let slot = if claimed && starts { by_turn(tables, ring)? } else { by_hash(ring, placement()) };
-    let chosen = ring_slot(tables, ring, slot, claimed || matches!(ports.event, Event::Syn));
-    if let (true, Some(candidate), Some(state)) = (claimed, &candidate, opens) {
+    let chosen = ring_slot(tables, ring, slot, claimed || ports.event == Event::SYN);
+    if let (true, Some(candidate)) = (claimed, &candidate) {
         let Some(chosen) = &chosen else {
             K::release(candidate.bucket, candidate.slot);
             return Err(BROKEN);
@@ -343,7 +344,7 @@ fn schedule<'t, K: Family, T: Tables>(
         flow.publish(
             candidate.bucket,
             candidate.slot,
-            Value::new(chosen.reference, state, now, ports.destination),
+            Value::new(chosen.reference, opens, now, ports.destination),
         );
         if candidate.evicts() {
             tables.count(Reason::Evicted);
@@ -351,7 +352,7 @@ fn schedule<'t, K: Family, T: Tables>(
         if !starts {
             tables.count(Reason::MidStream);
         }
-    } else if opens.is_some() {
+    } else if opens != State::NONE {
         // A reset of a connection that nobody knows is worth forwarding, not worth recording.
         tables.count(Reason::Unrecorded);
     }
@@ -421,20 +422,20 @@ fn rewrite<P: Packet>(packet: &mut P, link: &Link, to: [u8; 6], from: [u8; 6], v
         let [hop_limit] = packet.load::<1>(ip + 7)?;
         packet.store(ip + 7, [hop_limit.wrapping_sub(1)])?;
     }
-    match link.tag {
-        Some(tag) if tag & VLAN_ID != vlan => {
+    #[expect(clippy::cast_possible_truncation, reason = "the low half")]
+    let tag = link.tag as u16;
+    if link.tag & Link::TAGGED != 0 {
+        if tag & VLAN_ID != vlan {
             if vlan == 0 {
                 packet.grow_front(-4)?;
             } else {
                 packet.store(14, (tag & !VLAN_ID | vlan).to_be_bytes())?;
             }
         }
-        None if vlan != 0 => {
-            packet.grow_front(4)?;
-            packet.store(12, ethertype::VLAN.to_be_bytes())?;
-            packet.store(14, vlan.to_be_bytes())?;
-        }
-        Some(_) | None => {}
+    } else if vlan != 0 {
+        packet.grow_front(4)?;
+        packet.store(12, ethertype::VLAN.to_be_bytes())?;
+        packet.store(14, vlan.to_be_bytes())?;
     }
     packet.store(0, to)?;
     packet.store(6, from)
@@ -467,7 +468,7 @@ fn icmp4<'t, P: Packet, T: Tables>(
     accept(packet, tables, link, ip.ttl)?;
     let flow = Key4::new(quoted.destination, client_port, service.id);
     let placement = placement4(quoted.destination, client_port, port);
-    existing(tables, settings, flow, placement, service, port)
+    existing(tables, settings, flow, placement, service, port, packet.blur())
 }
 
 /// As [`icmp4`], for ICMPv6 (RFC 4443 types 1 to 4).
@@ -495,7 +496,7 @@ fn icmp6<'t, P: Packet, T: Tables>(
     accept(packet, tables, link, ip.hop_limit)?;
     let flow = Key6::new(quoted.destination, client_port, service.id);
     let placement = placement6(quoted.destination, client_port, port);
-    existing(tables, settings, flow, placement, service, port)
+    existing(tables, settings, flow, placement, service, port, packet.blur())
 }
 
 /// The real server of a flow without changing anything: by its entry, else by its hash.
@@ -507,15 +508,16 @@ fn existing<'t, K: Family, T: Tables>(
     placement: u64,
     service: Service,
     port: Be16,
+    blur: Blur,
 ) -> Result<Chosen<'t>, Verdict> {
     let hash = flow.hash(settings.seed.load());
     let count = K::buckets(settings);
     let first = first_bucket::<K, T>(tables, hash, count).ok_or(BROKEN)?;
-    let found = match flow.find(first, port) {
+    let found = match flow.find(first, port, blur) {
         Some((_, value)) => Some(value),
         None => {
             let second = second_bucket::<K, T>(tables, hash, count).ok_or(BROKEN)?;
-            flow.find(second, port).map(|(_, value)| value)
+            flow.find(second, port, blur).map(|(_, value)| value)
         }
     };
     if let Some(value) = found

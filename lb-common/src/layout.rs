@@ -24,7 +24,7 @@ assert_size!(
     Traffic = 24,
     FragmentKey = 40,
     FragmentOwner = 16,
-    Settings = 128,
+    Settings = 192,
     Interface = 16,
 );
 
@@ -313,7 +313,7 @@ pub struct Settings {
     /// Buckets of the IPv4 table in the low half, of the IPv6 table in the high half.
     pub buckets: Word,
     /// Idle timeouts by [`crate::conn::State`], in ticks.
-    pub timeouts: [Word; 12],
+    pub timeouts: [Word; 16],
 }
 
 impl Settings {

@@ -1,5 +1,7 @@
 //! Access to one frame, checked on every load and store.
 
+use crate::word::Blur;
+
 /// One Ethernet frame, from the destination MAC to the end.
 pub trait Packet {
     /// The frame's length in bytes, padding included.
@@ -17,6 +19,12 @@ pub trait Packet {
 
     /// The index of the interface the frame came in on.
     fn ingress(&self) -> u32;
+
+    /// See [`Blur`]; plain memory has nobody to hide anything from.
+    #[inline(always)]
+    fn blur(&self) -> Blur {
+        Blur::new(0)
+    }
 }
 
 /// A frame in plain memory, with room in front as a driver leaves it.

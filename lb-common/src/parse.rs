@@ -14,8 +14,13 @@ pub struct Link {
     pub ethertype: u16,
     /// Where that starts.
     pub payload: usize,
-    /// The outer VLAN tag's 16 bits (priority and id), if there is one.
-    pub tag: Option<u16>,
+    /// The outer VLAN tag: [`Link::TAGGED`] and its 16 bits (priority and id); 0 without a tag.
+    pub tag: u32,
+}
+
+impl Link {
+    /// The bit of `tag` that says that there is one.
+    pub const TAGGED: u32 = 1 << 16;
 }
 
 /// Follows at most this many VLAN tags (802.1ad: an outer and an inner one).
@@ -27,18 +32,21 @@ pub fn link<P: Packet>(packet: &P) -> Option<Link> {
     let destination = packet.load::<6>(0)?;
     let mut kind = u16::from_be_bytes(packet.load::<2>(12)?);
     let mut payload = 14;
-    let mut tag = None;
+    let mut tag = 0;
     let mut tags = 0;
     while tags < MAX_TAGS && (kind == ethertype::VLAN || kind == ethertype::SERVICE_VLAN) {
         let control = u16::from_be_bytes(packet.load::<2>(payload)?);
-        if tag.is_none() {
-            tag = Some(control);
+        if tags == 0 {
+            tag = Link::TAGGED | u32::from(control);
         }
         kind = u16::from_be_bytes(packet.load::<2>(payload + 2)?);
         payload += 4;
         tags += 1;
     }
-    Some(Link { destination, ethertype: kind, payload, tag })
+    let blur = packet.blur();
+    #[expect(clippy::cast_possible_truncation, reason = "17 bits went in")]
+    let tag = blur.number(u64::from(tag)) as u32;
+    Some(Link { destination, ethertype: kind, payload: blur.index::<31>(payload), tag })
 }
 
 /// Which part of a datagram a packet is.
@@ -235,10 +243,11 @@ pub fn ports<P: Packet>(packet: &P, protocol: u8, at: usize, length: usize) -> R
             if length < 8 {
                 return Err(Reason::Malformed);
             }
-            Event::Datagram
+            Event::DATAGRAM
         }
         _ => return Err(Reason::NoVirtualServer),
     };
+    let event = event.blurred(packet.blur());
     let (source, destination) = port_pair(packet, at).ok_or(Reason::Malformed)?;
     Ok(Ports { source, destination, event })
 }

@@ -114,3 +114,32 @@ impl Word {
         register
     }
 }
+
+/// Zero, as far as anyone but the verifier knows.
+///
+/// The verifier follows every path and takes two for one only if what it knows about all numbers agrees. A
+/// number that is a different constant on each path (a slot's index, a header's offset) thus doubles the work
+/// behind it. Adding this hides the constant; a mask behind it gives back the bounds that accesses need.
+#[derive(Clone, Copy, Debug)]
+pub struct Blur(u64);
+
+impl Blur {
+    /// From a number that is zero.
+    #[inline(always)]
+    pub const fn new(zero: u64) -> Self {
+        Self(zero)
+    }
+
+    /// `index`, known only to be `0..=MASK`.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the mask keeps it small")]
+    pub const fn index<const MASK: u64>(self, index: usize) -> usize {
+        ((index as u64).wrapping_add(self.0) & MASK) as usize
+    }
+
+    /// `number`, about which nothing is known.
+    #[inline(always)]
+    pub const fn number(self, number: u64) -> u64 {
+        number.wrapping_add(self.0)
+    }
+}

@@ -5,6 +5,7 @@ use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::bpf_xdp_adjust_head;
 use aya_ebpf::programs::XdpContext;
 use lb_common::packet::Packet;
+use lb_common::word::Blur;
 
 pub(crate) struct XdpPacket {
     context: *mut xdp_md,
@@ -20,7 +21,9 @@ const LONGEST: usize = 0x7fff;
 fn opaque(number: usize) -> usize {
     let mut number = number;
     // SAFETY: moves a register to itself.
-    unsafe { core::arch::asm!("{0} = {0}", inout(reg) number, options(pure, nomem, nostack, preserves_flags)) };
+    unsafe {
+        core::arch::asm!("{0} = {0}", inout(reg) number, options(pure, nomem, nostack, preserves_flags))
+    };
     number
 }
 
@@ -84,5 +87,16 @@ impl Packet for XdpPacket {
     fn ingress(&self) -> u32 {
         // SAFETY: the context lives as long as the program runs.
         unsafe { (*self.context).ingress_ifindex }
+    }
+
+    #[inline(always)]
+    fn blur(&self) -> Blur {
+        let mut zero = self.length() as u64;
+        // SAFETY: subtracts a number from itself; the verifier does not see that the two are one.
+        unsafe {
+            core::arch::asm!("{0} -= {1}", inout(reg) zero, in(reg) self.length() as u64,
+                options(pure, nomem, nostack));
+        }
+        Blur::new(zero)
     }
 }

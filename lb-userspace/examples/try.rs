@@ -1,4 +1,21 @@
-use lb_userspace::dataplane::loader::*;
+use aya::programs::Xdp;
 fn main() {
-    match load(None, Capacity{ipv4:1_000_000, ipv6: 250_000}) { Ok(mut l) => { let p = l.program().unwrap(); let info = p.info().unwrap(); println!("ok {:?} insns {:?} jited {}", info.name_as_str(), info.verified_instruction_count(), info.size_jitted()); }, Err(e) => { let s = format!("{e:?}"); println!("{}", &s[s.len().saturating_sub(6000)..].replace("\\n","\n")); } }
+    let data = std::fs::read(std::env::var("DIRECTOR_O").unwrap()).unwrap();
+    let mut l = aya::EbpfLoader::new().map_max_entries("CONNECTIONS4", 500_000).load(&data).unwrap();
+    let p: &mut Xdp = l.program_mut("director").unwrap().try_into().unwrap();
+    match p.load() {
+        Ok(()) => {
+            let i = p.info().unwrap();
+            println!(
+                "insns {:?} xlated {:?} jited {}",
+                i.verified_instruction_count(),
+                i.size_translated(),
+                i.size_jitted()
+            )
+        }
+        Err(e) => {
+            let s = format!("{e:?}");
+            println!("{}", &s[s.len().saturating_sub(6000)..].replace("\\n", "\n"));
+        }
+    }
 }

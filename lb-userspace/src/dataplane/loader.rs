@@ -65,7 +65,8 @@ pub struct Loaded {
 impl Loaded {
     /// The program.
     pub fn program(&mut self) -> Result<&mut Xdp, LoadError> {
-        let program = self.ebpf.program_mut(maps::PROGRAM).ok_or(TablesError::Missing { name: maps::PROGRAM })?;
+        let program =
+            self.ebpf.program_mut(maps::PROGRAM).ok_or(TablesError::Missing { name: maps::PROGRAM })?;
         program.try_into().map_err(|source| LoadError::Program(Box::new(source)))
     }
 }
@@ -90,7 +91,8 @@ pub fn load(pins: Option<&Path>, capacity: Capacity) -> Result<Loaded, LoadError
 }
 
 fn load_into(pins: Option<&Path>, capacity: Capacity) -> Result<Loaded, LoadError> {
-    let paths: Vec<_> = pins.into_iter().flat_map(|dir| maps::ALL.map(|name| (name, dir.join(name)))).collect();
+    let paths: Vec<_> =
+        pins.into_iter().flat_map(|dir| maps::ALL.map(|name| (name, dir.join(name)))).collect();
     let new = paths.iter().all(|(_, path)| !path.exists());
     let mut loader = EbpfLoader::new();
     for (name, path) in &paths {

@@ -100,7 +100,8 @@ impl Tables {
         let size = settings.info().map(|info| info.value_size()).unwrap_or(0);
         let found = if size as usize == size_of::<Settings>() {
             mapped::<Settings>(maps::SETTINGS, &settings)?
-                .first().map_or(0, |settings| settings.layout.load())
+                .first()
+                .map_or(0, |settings| settings.layout.load())
         } else {
             0
         };
@@ -122,13 +123,17 @@ impl Tables {
         Self::build(|name| {
             let map = ebpf.take_map(name).ok_or(TablesError::Missing { name })?;
             match map {
-                Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data) | Map::LruHashMap(data) => Ok(data),
+                Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data) | Map::LruHashMap(data) => {
+                    Ok(data)
+                }
                 _ => Err(TablesError::Missing { name }),
             }
         })
     }
 
-    fn build(mut open: impl FnMut(&'static str) -> Result<MapData, TablesError>) -> Result<Self, TablesError> {
+    fn build(
+        mut open: impl FnMut(&'static str) -> Result<MapData, TablesError>,
+    ) -> Result<Self, TablesError> {
         Ok(Self {
             settings: mapped(maps::SETTINGS, &open(maps::SETTINGS)?)?,
             interfaces: mapped(maps::INTERFACES, &open(maps::INTERFACES)?)?,
