@@ -1,1 +1,3 @@
 //! lbctl.
+
+pub mod config;
