@@ -2,7 +2,7 @@
 //!
 //! Text becomes a [`Config`] in three steps, each of which reports all it finds and goes on:
 //! - `raw`: TOML with places; unknown keys and wrong types are found here (`schema` has the words).
-//! - `check`: ranges, addresses and what must hold between them.
+//! - `check` and `check_servers`: ranges, addresses and what must hold between them.
 //! - `model`: a [`Config`] exists only if there was no error.
 //!
 //! Nothing here looks at the machine but for the file itself and the host name: whether an interface exists is not a
@@ -10,6 +10,7 @@
 
 mod address;
 mod check;
+mod check_servers;
 mod diagnostics;
 mod model;
 mod raw;
@@ -27,7 +28,7 @@ use toml::de::DeTable;
 pub use diagnostics::{ConfigError, Diagnostic, Related, Severity, wants_color};
 pub use model::{Config, Director, Forwarding, Protocol, RealServer, Scheduler, VirtualServer, XdpMode};
 
-use diagnostics::Report;
+use diagnostics::{Report, quoted};
 
 /// A file of the most virtual servers and real servers takes about 10 MiB.
 const MAX_FILE_BYTES: u64 = 64 << 20;
@@ -52,7 +53,8 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// Every error in `text` at once, and with them the warnings. Broken TOML syntax hides all others.
+    /// Every error in `text` at once, and with them the warnings. Where the text stops being TOML, nothing after it can
+    /// be read: then only that and lesser errors of syntax before it are reported.
     pub fn parse(file_name: &str, text: &str) -> Result<Config, ConfigError> {
         parse(file_name, text, host_name)
     }
@@ -61,12 +63,10 @@ impl Config {
 fn parse(file_name: &str, text: &str, host_name: fn() -> Option<String>) -> Result<Config, ConfigError> {
     let mut report = Report::new(file_name, text);
     let (document, syntax_errors) = DeTable::parse_recoverable(text);
-    let mut is_broken = false;
     for error in &syntax_errors {
-        is_broken |= syntax_error(error, text.len(), &mut report);
-    }
-    if is_broken {
-        return Err(report.into_error());
+        if is_syntax_lost(error, text.len(), &mut report) {
+            return Err(report.into_error());
+        }
     }
     let raw = raw::read(document.get_ref(), &mut report);
     match check::check(raw, host_name, &mut report) {
@@ -77,15 +77,21 @@ fn parse(file_name: &str, text: &str, host_name: fn() -> Option<String>) -> Resu
     }
 }
 
-/// Reports an error of the TOML parser. Returns whether what it made of the rest of the file is unusable.
-fn syntax_error(error: &toml::de::Error, end: usize, report: &mut Report) -> bool {
+/// Reports an error of the TOML parser. Returns whether what it makes of the rest of the file is guesswork.
+fn is_syntax_lost(error: &toml::de::Error, end: usize, report: &mut Report) -> bool {
     let span = error.span().unwrap_or(end..end);
-    if error.message() == "duplicate key" {
+    let message = error.message();
+    if message == "duplicate key" {
         let key = report.text(&span).to_owned();
         report.error(&span, key, "is given twice", "remove one of the two");
         return false;
     }
-    let message = format!("this is not TOML: {}", error.message().replace('\n', ", "));
+    if message.starts_with("string values must be quoted") {
+        let value = quoted(report.text(&span));
+        report.error(&span, "", "this is no value: strings need quotes", format!("write {value}"));
+        return false;
+    }
+    let message = format!("this is not TOML: {}", message.replace('\n', ", "));
     let help = "write `key = value` lines under headers such as [director] or [[virtual_server]]; \
                 strings need quotes, numbers and true/false none";
     report.error(&span, "", message, help);

@@ -73,9 +73,16 @@ pub(super) struct RawRealServer {
 /// Reads a file's top table.
 pub(super) fn read(root: &DeTable<'_>, report: &mut Report) -> RawConfig {
     let table = Table::read(&schema::ROOT, root, 0..0, String::new(), report);
-    let director = table.table("director", report).map_or_else(RawDirector::default, |(inner, span)| {
-        director(&Table::read(&schema::DIRECTOR, inner, span, "director".to_owned(), report), report)
-    });
+    let director = match table.table("director", report) {
+        Some((inner, span)) => {
+            director(&Table::read(&schema::DIRECTOR, inner, span, "director".to_owned(), report), report)
+        }
+        // One that cannot be read lacks nothing.
+        None if table.get("director").is_some() => {
+            RawDirector { interfaces: Field::Refused, ..RawDirector::default() }
+        }
+        None => RawDirector::default(),
+    };
     let tables = table.tables("virtual_server", report);
     let virtual_servers = tables
         .into_iter()

@@ -84,7 +84,10 @@ pub(super) fn word<T: Word>(field: &Field<String>, key: &str, report: &mut Repor
         return Some(*value);
     }
     let names: Vec<_> = T::ALL.iter().map(|value| quoted(value.name())).collect();
-    let names = names.join(" or ");
+    let names = match names.as_slice() {
+        [others @ .., last] if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+        few => few.concat(),
+    };
     let lower = text.to_lowercase();
     if T::NOT_SUPPORTED.contains(&lower.as_str()) {
         let message = format!("{} is not supported by this version", quoted(text));

@@ -33,7 +33,7 @@ fn a_diagnostic_is_one_line_in_a_log() {
     assert_eq!(
         error.diagnostics()[0].to_string(),
         "lbctl.toml:3:12: error: director.xdp_mode: \"natve\" is not an XDP mode; \
-         did you mean \"native\"? use \"auto\" or \"native\" or \"generic\""
+         did you mean \"native\"? use \"auto\", \"native\" or \"generic\""
     );
 }
 
