@@ -1,0 +1,214 @@
+//! From what was typed to what is meant: the file as a whole and the director. `check_servers` has the rest.
+//!
+//! Each function reports all it finds and returns `None` if its part cannot be made.
+
+use std::collections::HashMap;
+
+use super::check_servers::virtual_server;
+use super::diagnostics::{Report, Span, quoted};
+use super::model::{Director, VirtualServer};
+use super::raw::{Field, RawConfig, RawDirector, RawVirtualServer};
+use super::words::word;
+
+const DEFAULT_MAX_CONNECTIONS: u32 = 1_000_000;
+const MIN_MAX_CONNECTIONS: u32 = 1024;
+/// A quarter of the other minimum, because a quarter is the default.
+const MIN_MAX_CONNECTIONS_IPV6: u32 = MIN_MAX_CONNECTIONS / 4;
+const MAX_MAX_CONNECTIONS: u32 = 64_000_000;
+const MAX_INTERFACES: usize = 16;
+/// `IFNAMSIZ` without the final zero.
+const MAX_INTERFACE_NAME: usize = 15;
+const MAX_ROUTER_ID: usize = 64;
+const MAX_VIRTUAL_SERVERS: usize = 65_535;
+const MAX_REAL_SERVERS: usize = 65_536;
+
+/// Checks a file. `host_name` is asked only if the file does not set `router_id`.
+pub(super) fn check(
+    raw: RawConfig,
+    host_name: fn() -> Option<String>,
+    report: &mut Report,
+) -> Option<(Director, Vec<VirtualServer>)> {
+    let director = director(raw.director, host_name, report);
+    if !raw.has_virtual_servers {
+        report.warning(
+            &(0..0),
+            "virtual_server",
+            "there is none: nothing will be forwarded",
+            "add a [[virtual_server]]",
+        );
+    }
+    totals(&raw.virtual_servers, report);
+    let mut seen = HashMap::new();
+    let virtual_servers: Vec<_> =
+        raw.virtual_servers.into_iter().map(|raw| virtual_server(raw, &mut seen, report)).collect();
+    Some((director?, virtual_servers.into_iter().collect::<Option<_>>()?))
+}
+
+fn director(raw: RawDirector, host_name: fn() -> Option<String>, report: &mut Report) -> Option<Director> {
+    let router_id = router_id(raw.router_id, &raw.span, host_name, report);
+    let interfaces = interfaces(raw.interfaces, &raw.span, report);
+    let xdp_mode = word(&raw.xdp_mode, "director.xdp_mode", report);
+    let range = (MIN_MAX_CONNECTIONS, MAX_MAX_CONNECTIONS);
+    let max_connections =
+        number(&raw.max_connections, "director.max_connections", range, DEFAULT_MAX_CONNECTIONS, report);
+    let range = (MIN_MAX_CONNECTIONS_IPV6, MAX_MAX_CONNECTIONS);
+    let default = max_connections.unwrap_or(DEFAULT_MAX_CONNECTIONS) / 4;
+    let max_connections_ipv6 =
+        number(&raw.max_connections_ipv6, "director.max_connections_ipv6", range, default, report);
+    let manage_addresses = match raw.manage_addresses {
+        Field::Absent => Some(true),
+        Field::Refused => None,
+        Field::Given(value, _) => Some(value),
+    };
+    Some(Director {
+        router_id: router_id?,
+        interfaces: interfaces?,
+        xdp_mode: xdp_mode?,
+        max_connections: max_connections?,
+        max_connections_ipv6: max_connections_ipv6?,
+        manage_addresses: manage_addresses?,
+    })
+}
+
+fn router_id(
+    field: Field<String>,
+    section: &Span,
+    host_name: fn() -> Option<String>,
+    report: &mut Report,
+) -> Option<String> {
+    const KEY: &str = "director.router_id";
+    match field {
+        Field::Refused => None,
+        Field::Absent => {
+            let name = host_name();
+            if name.is_none() {
+                let message = "is not set, and the host name cannot be read";
+                report.error(section, KEY, message, "write router_id = \"lvs1\" under [director]");
+            }
+            name
+        }
+        Field::Given(name, span) => {
+            let message = if name.is_empty() {
+                "is empty".to_owned()
+            } else if name.len() > MAX_ROUTER_ID {
+                format!("{} has {} bytes", quoted(&name), name.len())
+            } else if name.chars().any(char::is_control) {
+                format!("{} has control characters", quoted(&name))
+            } else {
+                return Some(name);
+            };
+            report.error(
+                &span,
+                KEY,
+                message,
+                "write a printable name of 1 to 64 bytes, or remove it to use the host name",
+            );
+            None
+        }
+    }
+}
+
+fn interfaces(field: Field<Vec<Field<String>>>, section: &Span, report: &mut Report) -> Option<Vec<String>> {
+    const KEY: &str = "director.interfaces";
+    let (fields, span) = match field {
+        Field::Refused => return None,
+        Field::Absent => {
+            let help = "write interfaces = [\"eth0\"] under [director]; `ip -br link` lists the interfaces";
+            report.error(section, KEY, "is missing", help);
+            return None;
+        }
+        Field::Given(fields, span) => (fields, span),
+    };
+    if fields.is_empty() {
+        let help =
+            "name the interfaces that packets for the virtual servers arrive on; `ip -br link` lists them";
+        report.error(&span, KEY, "is empty", help);
+    }
+    if fields.len() > MAX_INTERFACES {
+        let message = format!("has {} interfaces", fields.len());
+        report.error(&span, KEY, message, format!("name at most {MAX_INTERFACES}"));
+    }
+    let mut names: Vec<String> = Vec::with_capacity(fields.len());
+    let mut places: HashMap<String, Span> = HashMap::new();
+    for (index, field) in fields.into_iter().enumerate() {
+        let Field::Given(name, span) = field else { continue };
+        let key = format!("{KEY}[{index}]");
+        if let Some(problem) = interface_name_problem(&name) {
+            let message = format!("{} is not an interface name: {problem}", quoted(&name));
+            report.error(&span, key, message, "correct it; `ip -br link` lists the interfaces");
+        } else if let Some(first) = places.get(&name) {
+            report
+                .error(&span, key, format!("{} is listed twice", quoted(&name)), "remove one of the two")
+                .label("again here")
+                .related(first, "first listed here");
+        } else {
+            places.insert(name.clone(), span);
+            names.push(name);
+        }
+    }
+    Some(names)
+}
+
+/// The rules of the kernel's `dev_valid_name` (net/core/dev.c).
+fn interface_name_problem(name: &str) -> Option<&'static str> {
+    if name.is_empty() {
+        Some("it is empty")
+    } else if name.len() > MAX_INTERFACE_NAME {
+        Some("it has more than 15 bytes")
+    } else if name == "." || name == ".." {
+        Some("it is a directory")
+    } else if name.contains(['/', ':']) {
+        Some("it has a slash or a colon")
+    } else if name.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        Some("it has a space or a control character")
+    } else {
+        None
+    }
+}
+
+/// An integer in a range, or its default if the key is absent.
+pub(super) fn number(
+    field: &Field<i128>,
+    key: &str,
+    (min, max): (u32, u32),
+    default: u32,
+    report: &mut Report,
+) -> Option<u32> {
+    let (value, span) = match field {
+        Field::Absent => return Some(default),
+        Field::Refused => return None,
+        Field::Given(value, span) => (value, span),
+    };
+    if let Some(number) = u32::try_from(*value).ok().filter(|number| (min..=max).contains(number)) {
+        return Some(number);
+    }
+    let text = report.text(span);
+    let shown = if text.len() <= 40 { text } else { "the number" };
+    report.error(
+        span,
+        key,
+        format!("{shown} is out of range"),
+        format!("write a number from {min} to {max}"),
+    );
+    None
+}
+
+/// Reports a file that has more servers than the datapath's tables hold.
+fn totals(virtual_servers: &[RawVirtualServer], report: &mut Report) {
+    if let Some(first) = virtual_servers.get(MAX_VIRTUAL_SERVERS) {
+        let message = format!("there are {} virtual servers", virtual_servers.len());
+        report.error(
+            &first.span,
+            &first.path,
+            message,
+            format!("remove all after the first {MAX_VIRTUAL_SERVERS}"),
+        );
+    }
+    let mut all = virtual_servers.iter().flat_map(|server| &server.real_servers);
+    if let Some(first) = all.nth(MAX_REAL_SERVERS) {
+        let message = format!("there are {} real servers", MAX_REAL_SERVERS + 1 + all.count());
+        let help =
+            format!("remove all after the first {MAX_REAL_SERVERS}; each counts once per virtual server");
+        report.error(&first.span, &first.path, message, help);
+    }
+}

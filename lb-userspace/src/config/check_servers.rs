@@ -1,0 +1,217 @@
+//! From what was typed to what is meant: virtual servers, their real servers, and what must hold between them.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use super::address::{self, Problem, Written};
+use super::check::number;
+use super::diagnostics::{Report, Span};
+use super::model::{Forwarding, Protocol, RealServer, Scheduler, VirtualServer};
+use super::raw::{Field, RawRealServer, RawVirtualServer};
+use super::schema::{REAL_SERVER, Section, VIRTUAL_SERVER};
+use super::words::word;
+
+const MAX_WEIGHT: u32 = 65_535;
+/// Steps of the wrr sequence that the datapath holds for one virtual server.
+const MAX_WRR_STEPS: u64 = 65_536;
+
+/// What a virtual server is known by.
+pub(super) type Identity = (IpAddr, u16, Protocol);
+
+/// Checks one virtual server. `seen` has the places of those before it.
+pub(super) fn virtual_server(
+    raw: RawVirtualServer,
+    seen: &mut HashMap<Identity, Span>,
+    report: &mut Report,
+) -> Option<VirtualServer> {
+    let key = |name: &str| format!("{}.{name}", raw.path);
+    let protocol: Option<Protocol> = word(&raw.protocol, &key("protocol"), report);
+    let scheduler: Option<Scheduler> = word(&raw.scheduler, &key("scheduler"), report);
+    let forwarding: Option<Forwarding> = word(&raw.forwarding, &key("forwarding"), report);
+    let endpoint = written(&raw.address, &raw.path, &raw.span, &VIRTUAL_SERVER, report);
+    let endpoint = endpoint.and_then(|(written, span)| match written.port {
+        Some(port) => Some((written.address, port, span)),
+        None => {
+            let message = format!("{} has no port", written.address);
+            let (one, any) =
+                (address::with_port(written.address, 80), address::with_port(written.address, 0));
+            let help = format!("write \"{one}\" for one port or \"{any}\" for every port");
+            report.error(&span, key("address"), message, help);
+            None
+        }
+    });
+    if let (Some((ip, port, span)), Some(protocol)) = (&endpoint, protocol) {
+        if let Some(first) = seen.get(&(*ip, *port, protocol)) {
+            let message =
+                format!("virtual server {}/{protocol} is listed twice", address::with_port(*ip, *port));
+            let help = "remove one of the two, or put all real servers under one";
+            report
+                .error(span, key("address"), message, help)
+                .label("again here")
+                .related(first, "first listed here");
+        } else {
+            seen.insert((*ip, *port, protocol), span.clone());
+        }
+    }
+    let vip = endpoint.as_ref().map(|(ip, port, _)| (*ip, *port));
+    let mut places = HashMap::new();
+    let mut real_servers = Vec::with_capacity(raw.real_servers.len());
+    for server in &raw.real_servers {
+        real_servers.push(real_server(server, vip, &mut places, report));
+    }
+    warn(&raw, scheduler, &real_servers, report);
+    let (address, port) = vip?;
+    Some(VirtualServer {
+        address,
+        port,
+        protocol: protocol?,
+        scheduler: scheduler?,
+        forwarding: forwarding?,
+        real_servers: real_servers.into_iter().collect::<Option<_>>()?,
+    })
+}
+
+/// The address of a server: there, readable and unicast.
+fn written<'f>(
+    field: &'f Field<String>,
+    path: &str,
+    header: &Span,
+    section: &Section,
+    report: &mut Report,
+) -> Option<(Written, Span)> {
+    let key = format!("{path}.address");
+    let (text, span): (&'f str, _) = match field {
+        Field::Refused => return None,
+        Field::Absent => {
+            let example = section.find("address").map_or("", |key| key.example);
+            report.error(header, key, "is missing", format!("write {example} under {}", section.header));
+            return None;
+        }
+        Field::Given(text, span) => (text, span.clone()),
+    };
+    match address::parse(text).and_then(|written| address::unicast(written.address).map(|()| written)) {
+        Ok(written) => Some((written, span)),
+        Err(Problem { message, help }) => {
+            report.error(&span, key, message, help);
+            None
+        }
+    }
+}
+
+fn real_server(
+    raw: &RawRealServer,
+    vip: Option<(IpAddr, u16)>,
+    places: &mut HashMap<IpAddr, Span>,
+    report: &mut Report,
+) -> Option<RealServer> {
+    let key = format!("{}.address", raw.path);
+    let weight = number(&raw.weight, &format!("{}.weight", raw.path), (0, MAX_WEIGHT), 1, report);
+    let (written, span) = written(&raw.address, &raw.path, &raw.span, &REAL_SERVER, report)?;
+    let ip = written.address;
+    let mut is_right = true;
+    if let Some(first) = places.get(&ip) {
+        report
+            .error(&span, &key, format!("real server {ip} is listed twice"), "remove one of the two")
+            .label("again here")
+            .related(first, "first listed here");
+        is_right = false;
+    } else {
+        places.insert(ip, span.clone());
+    }
+    let (vip, port) = vip?;
+    for Problem { message, help } in against_vip(&written, report.text(&span), vip, port) {
+        report.error(&span, &key, message, help);
+        is_right = false;
+    }
+    is_right.then_some(RealServer { address: ip, port, weight: weight? })
+}
+
+/// What direct routing does not allow between a real server, `written` as `text` in its quotes, and its virtual
+/// server.
+fn against_vip(written: &Written, text: &str, vip: IpAddr, port: u16) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let ip = written.address;
+    let mut add = |message: String, help: String| problems.push(Problem { message, help });
+    if ip.is_ipv4() != vip.is_ipv4() {
+        let family = |ip: IpAddr| if ip.is_ipv4() { "IPv4" } else { "IPv6" };
+        add(
+            format!("{ip} is {}, but virtual server {vip} is {}", family(ip), family(vip)),
+            format!("write an {} address: direct routing does not translate packets", family(vip)),
+        );
+    } else if ip == vip {
+        add(
+            format!("{ip} is the address of the virtual server"),
+            "write the server's own address; the virtual server's goes on its `lo` with `lbctl realserver start`"
+                .to_owned(),
+        );
+    }
+    if let Some(other) = written.port.filter(|other| *other != port) {
+        if port == 0 {
+            add(
+                format!(
+                    "port {other} under a virtual server of any port, and direct routing cannot change ports"
+                ),
+                format!("write \"{ip}\": the server is sent the port that the client used"),
+            );
+        } else {
+            let own = address::with_port(ip, port);
+            add(
+                format!(
+                    "port {other} is not the virtual server's port {port}, and direct routing cannot change it"
+                ),
+                format!("write \"{own}\", and let the server listen on port {port}"),
+            );
+        }
+    }
+    if written.bare_ipv6
+        && let Some(host) = address::without_port_group(text.trim_matches(['"', '\'']), port)
+    {
+        add(
+            format!("{ip} ends in the virtual server's port, but is an address without a port"),
+            format!(
+                "write \"{}\", or \"[{ip}]\" if it is the address",
+                address::with_port(IpAddr::V6(host), port)
+            ),
+        );
+    }
+    problems
+}
+
+/// Warns of what is legal but probably not meant. Says nothing about real servers some of which are wrong.
+fn warn(
+    raw: &RawVirtualServer,
+    scheduler: Option<Scheduler>,
+    real_servers: &[Option<RealServer>],
+    report: &mut Report,
+) {
+    let key = format!("{}.real_server", raw.path);
+    if !raw.has_real_servers {
+        let message = "there is none: new connections have nowhere to go";
+        report.warning(&raw.span, key, message, "add a [[virtual_server.real_server]]");
+        return;
+    }
+    let Some(weights) = real_servers.iter().map(|s| s.as_ref().map(|s| s.weight)).collect::<Option<Vec<_>>>()
+    else {
+        return;
+    };
+    if weights.is_empty() {
+        return;
+    }
+    if weights.iter().all(|weight| *weight == 0) {
+        let message = "every weight is 0: new connections have nowhere to go";
+        report.warning(&raw.span, key, message, "give at least one real server a weight of 1 or more");
+    } else if scheduler == Some(Scheduler::Wrr) {
+        let divisor = weights.iter().fold(0, |a, b| gcd(a, *b));
+        let steps = weights.iter().map(|weight| u64::from(*weight)).sum::<u64>() / u64::from(divisor.max(1));
+        if steps > MAX_WRR_STEPS {
+            let message = format!(
+                "a round of wrr takes {steps} steps, more than {MAX_WRR_STEPS}: weights will be rounded"
+            );
+            report.warning(&raw.span, key, message, "use smaller weights of the same proportions");
+        }
+    }
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}

@@ -1,0 +1,176 @@
+//! The configuration as it is meant: every value is in range and every cross-reference holds.
+//!
+//! Only [`Config::parse`](super::Config::parse) and [`Config::load`](super::Config::load) make one from text.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use serde::Serialize;
+
+use super::diagnostics::Diagnostic;
+
+/// Everything one configuration file says.
+#[derive(Debug, Clone, Serialize)]
+pub struct Config {
+    /// What concerns the director itself.
+    pub director: Director,
+    /// In the order of the file, at most 65,535; address, port and protocol differ pairwise.
+    pub virtual_servers: Vec<VirtualServer>,
+    /// What is legal but probably not meant, in the order of the file.
+    #[serde(skip)]
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// The `[director]` section.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Director {
+    /// The director's name in logs and lists; 1 to 64 bytes without control characters.
+    pub router_id: String,
+    /// Interfaces that XDP is attached to: 1 to 16 distinct, valid Linux names.
+    pub interfaces: Vec<String>,
+    /// How XDP is attached.
+    pub xdp_mode: XdpMode,
+    /// Entries of the IPv4 connection table, 1,024 to 64,000,000.
+    pub max_connections: u32,
+    /// Entries of the IPv6 connection table, 256 to 64,000,000.
+    pub max_connections_ipv6: u32,
+    /// Whether `up` puts the virtual servers' addresses on an interface and `down` removes them.
+    pub manage_addresses: bool,
+}
+
+/// How XDP is attached to an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum XdpMode {
+    /// Native where it works, else generic.
+    #[default]
+    Auto,
+    /// In the driver; an interface that cannot is an error.
+    Native,
+    /// In the network stack, after the socket buffer is allocated; works everywhere, slower.
+    Generic,
+}
+
+/// One `[[virtual_server]]`: the address clients connect to, and who answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VirtualServer {
+    /// The VIP: unicast, neither unspecified nor loopback nor IPv6 link-local.
+    pub address: IpAddr,
+    /// Host byte order; 0 means every port that no other virtual server of this address names.
+    pub port: u16,
+    /// The transport that is balanced.
+    pub protocol: Protocol,
+    /// How a new connection's real server is chosen.
+    pub scheduler: Scheduler,
+    /// How a packet gets to its real server.
+    pub forwarding: Forwarding,
+    /// In the order of the file, which is the order `rr` and `wrr` go round; addresses differ pairwise. May be empty.
+    pub real_servers: Vec<RealServer>,
+}
+
+/// The transport protocol of a virtual server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// IP protocol 6.
+    #[default]
+    Tcp,
+    /// IP protocol 17.
+    Udp,
+}
+
+/// How a new connection's real server is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scheduler {
+    /// Round robin: each real server in turn, whatever its weight (but 0).
+    Rr,
+    /// Weighted round robin, in the sequence of IPVS (`ip_vs_wrr.c`).
+    #[default]
+    Wrr,
+}
+
+/// How a packet gets to its real server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Forwarding {
+    /// Direct routing: only the MAC addresses change, replies go straight to the client.
+    #[default]
+    Dr,
+}
+
+/// One `[[virtual_server.real_server]]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RealServer {
+    /// The RIP: unicast, of the virtual server's address family, not the VIP. May be the director's own.
+    pub address: IpAddr,
+    /// Equal to the virtual server's port: direct routing cannot change it.
+    pub port: u16,
+    /// 0 to 65,535. 0 quiesces: old connections stay, no new ones come.
+    pub weight: u32,
+}
+
+impl XdpMode {
+    /// The word of the configuration file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            XdpMode::Auto => "auto",
+            XdpMode::Native => "native",
+            XdpMode::Generic => "generic",
+        }
+    }
+}
+
+impl Protocol {
+    /// The word of the configuration file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        }
+    }
+}
+
+impl Scheduler {
+    /// The word of the configuration file, which is IPVS's.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Scheduler::Rr => "rr",
+            Scheduler::Wrr => "wrr",
+        }
+    }
+}
+
+impl Forwarding {
+    /// The word of the configuration file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Forwarding::Dr => "dr",
+        }
+    }
+}
+
+macro_rules! display_as_str {
+    ($($name:ty),*) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+    )*};
+}
+display_as_str!(XdpMode, Protocol, Scheduler, Forwarding);
+
+/// `192.168.4.15:80/tcp`, `[2001:db8::15]:0/udp`.
+impl fmt::Display for VirtualServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", SocketAddr::new(self.address, self.port), self.protocol)
+    }
+}
+
+/// `192.168.4.100:80`, `[2001:db8::100]:80`.
+impl fmt::Display for RealServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        SocketAddr::new(self.address, self.port).fmt(f)
+    }
+}

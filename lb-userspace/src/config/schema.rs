@@ -1,0 +1,261 @@
+//! The words of the configuration file: its sections and keys, and what to say about words that are none.
+
+/// A table of the file.
+#[derive(Debug)]
+pub(super) struct Section {
+    /// As an operator would write it.
+    pub(super) header: &'static str,
+    pub(super) keys: &'static [Key],
+}
+
+/// A key of a section.
+#[derive(Debug)]
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    /// A valid line for it.
+    pub(super) example: &'static str,
+}
+
+pub(super) const ROOT: Section = Section {
+    header: "the top of the file",
+    keys: &[
+        Key { name: "director", example: "[director]" },
+        Key { name: "virtual_server", example: "[[virtual_server]]" },
+    ],
+};
+
+pub(super) const DIRECTOR: Section = Section {
+    header: "[director]",
+    keys: &[
+        Key { name: "router_id", example: "router_id = \"lvs1\"" },
+        Key { name: "interfaces", example: "interfaces = [\"eth0\"]" },
+        Key { name: "xdp_mode", example: "xdp_mode = \"auto\"" },
+        Key { name: "max_connections", example: "max_connections = 1_000_000" },
+        Key { name: "max_connections_ipv6", example: "max_connections_ipv6 = 250_000" },
+        Key { name: "manage_addresses", example: "manage_addresses = true" },
+    ],
+};
+
+pub(super) const VIRTUAL_SERVER: Section = Section {
+    header: "[[virtual_server]]",
+    keys: &[
+        Key { name: "address", example: "address = \"192.168.4.15:80\"" },
+        Key { name: "protocol", example: "protocol = \"tcp\"" },
+        Key { name: "scheduler", example: "scheduler = \"wrr\"" },
+        Key { name: "forwarding", example: "forwarding = \"dr\"" },
+        Key { name: "real_server", example: "[[virtual_server.real_server]]" },
+    ],
+};
+
+pub(super) const REAL_SERVER: Section = Section {
+    header: "[[virtual_server.real_server]]",
+    keys: &[
+        Key { name: "address", example: "address = \"192.168.4.100:80\"" },
+        Key { name: "weight", example: "weight = 1" },
+    ],
+};
+
+pub(super) const SECTIONS: [&Section; 4] = [&ROOT, &DIRECTOR, &VIRTUAL_SERVER, &REAL_SERVER];
+
+impl Section {
+    pub(super) fn find(&self, name: &str) -> Option<&'static Key> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+
+    fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.keys.iter().map(|key| key.name)
+    }
+}
+
+/// What to say about a key that its section does not have.
+#[derive(Debug)]
+pub(super) struct UnknownKey {
+    pub(super) message: String,
+    pub(super) help: String,
+    /// The key that was meant, if it is of the same section.
+    pub(super) meant: Option<&'static str>,
+}
+
+/// Words of keepalived, ipvsadm and other balancers, and our key of the same meaning in the section at hand.
+const ALIASES: &[(&str, &str)] = &[
+    ("global_defs", "director"),
+    ("global", "director"),
+    ("lvs_id", "router_id"),
+    ("virtual_service", "virtual_server"),
+    ("service", "virtual_server"),
+    ("lb_algo", "scheduler"),
+    ("lvs_sched", "scheduler"),
+    ("algorithm", "scheduler"),
+    ("lb_kind", "forwarding"),
+    ("lvs_method", "forwarding"),
+    ("server", "real_server"),
+    ("servers", "real_server"),
+    ("destination", "real_server"),
+    ("ip", "address"),
+    ("vip", "address"),
+    ("rip", "address"),
+    ("host", "address"),
+    ("listen", "address"),
+];
+
+/// Words of keepalived for what this version does not do, and what to do instead.
+const NOT_SUPPORTED: &[(&str, &str)] = &[
+    ("persistence_timeout", "remove it: each new connection of a client is scheduled on its own"),
+    ("persistence_granularity", "remove it: each new connection of a client is scheduled on its own"),
+    ("persistence_engine", "remove it: each new connection of a client is scheduled on its own"),
+    ("sorry_server", "remove it"),
+    ("sorry_server_inhibit", "remove it"),
+    ("sorry_server_lvs_method", "remove it"),
+    ("fwmark", "write one [[virtual_server]] per address and port instead"),
+    ("virtual_server_group", "write one [[virtual_server]] per address and port instead"),
+    ("ops", "remove it"),
+    ("hashed", "remove it"),
+    ("flag-1", "remove it"),
+    ("flag-2", "remove it"),
+    ("sh-port", "remove it"),
+    ("sh-fallback", "remove it"),
+    ("mh-port", "remove it"),
+    ("mh-fallback", "remove it"),
+    ("lthreshold", "remove it"),
+    ("uthreshold", "remove it"),
+    ("lower_threshold", "remove it"),
+    ("upper_threshold", "remove it"),
+    ("lvs_sync_daemon", "remove it"),
+    ("lvs_timeouts", "remove it"),
+    ("vrrp_instance", "remove it: VIPs are put on this director by manage_addresses"),
+    ("vrrp_sync_group", "remove it: VIPs are put on this director by manage_addresses"),
+    ("vrrp_script", "remove it: VIPs are put on this director by manage_addresses"),
+    ("vrrp", "remove it: VIPs are put on this director by manage_addresses"),
+    ("bfd_instance", "remove it"),
+    ("static_ipaddress", "configure the address with the system's network configuration"),
+    ("static_routes", "configure the route with the system's network configuration"),
+    ("static_rules", "configure the rule with the system's network configuration"),
+    ("notification_email", "remove it and watch the journal instead"),
+    ("notification_email_from", "remove it and watch the journal instead"),
+    ("smtp_server", "remove it and watch the journal instead"),
+    ("smtp_connect_timeout", "remove it and watch the journal instead"),
+    ("smtp_alert", "remove it and watch the journal instead"),
+    ("notify_up", "remove it and watch the journal instead"),
+    ("notify_down", "remove it and watch the journal instead"),
+    ("quorum_up", "remove it and watch the journal instead"),
+    ("quorum_down", "remove it and watch the journal instead"),
+];
+
+/// keepalived's words about health checks.
+const HEALTH_CHECKS: &[&str] = &[
+    "delay_loop",
+    "delay_before_retry",
+    "retry",
+    "warmup",
+    "connect_timeout",
+    "connect_port",
+    "alpha",
+    "omega",
+    "quorum",
+    "hysteresis",
+    "ha_suspend",
+    "inhibit_on_failure",
+    "virtualhost",
+    "health_check",
+    "check",
+    "TCP_CHECK",
+    "HTTP_GET",
+    "SSL_GET",
+    "MISC_CHECK",
+    "SMTP_CHECK",
+    "DNS_CHECK",
+    "UDP_CHECK",
+    "PING_CHECK",
+    "BFD_CHECK",
+    "FILE_CHECK",
+];
+
+/// Finds out what `key`, which `section` does not have, was meant to be.
+pub(super) fn unknown_key(section: &Section, key: &str) -> UnknownKey {
+    let alias = ALIASES.iter().find(|(word, ours)| *word == key && section.find(ours).is_some());
+    if let Some(&(_, ours)) = alias {
+        let example = section.find(ours).map_or("", |key| key.example);
+        return UnknownKey {
+            message: format!("unknown key in {}", section.header),
+            help: format!("it is called `{ours}` here: write {example}"),
+            meant: Some(ours),
+        };
+    }
+    if key == "port" && section.find("address").is_some() {
+        return UnknownKey {
+            message: format!("unknown key in {}", section.header),
+            help: "remove it and write the port after the address: address = \"192.168.4.15:80\"".to_owned(),
+            meant: None,
+        };
+    }
+    if key == "ip_family" {
+        return UnknownKey {
+            message: format!("unknown key in {}", section.header),
+            help: "remove it: the address says whether it is IPv4 or IPv6".to_owned(),
+            meant: None,
+        };
+    }
+    if HEALTH_CHECKS.contains(&key) {
+        return UnknownKey {
+            message: "health checks are not supported by this version".to_owned(),
+            help: "remove it, and set `weight = 0` to take a real server out of service".to_owned(),
+            meant: None,
+        };
+    }
+    if let Some((_, instead)) = NOT_SUPPORTED.iter().find(|(word, _)| *word == key) {
+        return UnknownKey {
+            message: "is not supported by this version".to_owned(),
+            help: (*instead).to_owned(),
+            meant: None,
+        };
+    }
+    if let Some((home, found)) = SECTIONS.iter().find_map(|home| home.find(key).map(|found| (home, found))) {
+        return misplaced(section, home, found);
+    }
+    if let Some(meant) = closest(key, section.names()) {
+        let example = section.find(meant).map_or("", |key| key.example);
+        return UnknownKey {
+            message: format!("unknown key in {}", section.header),
+            help: format!("did you mean `{meant}`? write {example}"),
+            meant: Some(meant),
+        };
+    }
+    let names: Vec<_> = section.names().map(|name| format!("`{name}`")).collect();
+    UnknownKey {
+        message: format!("unknown key in {}", section.header),
+        help: format!("remove it; the keys here are {}", names.join(", ")),
+        meant: None,
+    }
+}
+
+/// `found` of the section `home` was written in `section`.
+fn misplaced(section: &Section, home: &Section, found: &Key) -> UnknownKey {
+    let help = if found.example.starts_with('[') {
+        format!("write {} as a section of its own", found.example)
+    } else if section.header == REAL_SERVER.header {
+        // TOML gives every line after a header to that header: the usual cause.
+        format!("move it above the first {} of its {}", section.header, home.header)
+    } else {
+        format!("move it under {}", home.header)
+    };
+    UnknownKey {
+        message: format!("belongs in {}, not in {}", home.header, section.header),
+        help,
+        meant: None,
+    }
+}
+
+/// The candidate that `word` is probably a misspelling of: at most a third of its letters differ, case and the
+/// choice of `-` or `_` aside.
+pub(super) fn closest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let length = word.chars().count();
+    if length > 64 {
+        return None;
+    }
+    let word = word.to_lowercase().replace('-', "_");
+    candidates
+        .map(|candidate| (strsim::damerau_levenshtein(&word, candidate), candidate))
+        .filter(|(distance, _)| *distance <= (length / 3).max(1))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}

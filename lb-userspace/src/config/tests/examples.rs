@@ -1,0 +1,103 @@
+//! The example files of `config/` and the reference of `docs/`.
+
+use std::path::PathBuf;
+
+use crate::config::schema::{DIRECTOR, REAL_SERVER, ROOT, SECTIONS, Section, VIRTUAL_SERVER};
+use crate::config::*;
+
+fn repository() -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), ".."].iter().collect()
+}
+
+fn example(name: &str) -> Config {
+    let path = repository().join("config").join(name);
+    Config::load(&path).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn every_example_is_accepted_without_a_warning() {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(repository().join("config")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if !name.ends_with(".toml") {
+            continue;
+        }
+        let config = example(&name);
+        assert!(config.warnings.is_empty(), "{name}: {:?}", config.warnings);
+        assert!(!config.virtual_servers.is_empty(), "{name} shows no virtual server");
+        names.push(name);
+    }
+    names.sort();
+    assert_eq!(names, ["any-port.toml", "dr-ipv6.toml", "dr-two-web-servers.toml", "dr-udp-dns.toml"]);
+}
+
+fn outline(config: &Config) -> Vec<String> {
+    let mut lines = Vec::new();
+    for server in &config.virtual_servers {
+        lines.push(format!("{server} {} {}", server.scheduler, server.forwarding));
+        lines.extend(server.real_servers.iter().map(|real| format!("-> {real} {}", real.weight)));
+    }
+    lines
+}
+
+#[test]
+fn the_examples_mean_what_their_names_say() {
+    assert_eq!(
+        outline(&example("dr-two-web-servers.toml")),
+        ["192.168.4.15:80/tcp wrr dr", "-> 192.168.4.100:80 1", "-> 192.168.4.200:80 2"]
+    );
+    assert!(example("dr-ipv6.toml").virtual_servers.iter().any(|server| server.address.is_ipv6()));
+    let dns = example("dr-udp-dns.toml");
+    assert!(dns.virtual_servers.iter().any(|server| server.protocol == Protocol::Udp && server.port == 53));
+    assert!(example("any-port.toml").virtual_servers.iter().any(|server| server.port == 0));
+}
+
+/// The keys that tables of docs/config.md have in their first column, under a section's heading.
+fn documented(section: &Section) -> Vec<String> {
+    let text = std::fs::read_to_string(repository().join("docs/config.md")).unwrap();
+    let heading = format!("## `{}`", section.header);
+    text.lines()
+        .skip_while(|line| *line != heading)
+        .skip(1)
+        .take_while(|line| !line.starts_with("## "))
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(key, _)| key.to_owned()))
+        .collect()
+}
+
+#[test]
+fn the_reference_has_every_key_and_no_other() {
+    for section in [&DIRECTOR, &VIRTUAL_SERVER, &REAL_SERVER] {
+        // Sections have headings instead of rows.
+        let keys: Vec<_> =
+            section.keys.iter().filter(|key| !key.example.starts_with('[')).map(|key| key.name).collect();
+        assert_eq!(documented(section), keys, "docs/config.md, {}", section.header);
+    }
+    let headers: Vec<_> = SECTIONS[1..].iter().map(|section| section.header).collect();
+    for key in ROOT.keys {
+        assert!(headers.contains(&key.example), "{} has no section in docs/config.md", key.name);
+    }
+}
+
+#[test]
+fn the_examples_of_the_reference_are_accepted() {
+    let text = std::fs::read_to_string(repository().join("docs/config.md")).unwrap();
+    let blocks: Vec<_> =
+        text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        let config = Config::parse("docs/config.md", block).unwrap_or_else(|error| panic!("{error}"));
+        assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    }
+}
+
+#[test]
+fn the_example_line_of_every_key_is_accepted() {
+    let line = |section: &Section| -> String {
+        let lines: Vec<_> =
+            section.keys.iter().map(|key| key.example).filter(|example| !example.starts_with('[')).collect();
+        format!("{}\n{}\n", section.header, lines.join("\n"))
+    };
+    let text = [line(&DIRECTOR), line(&VIRTUAL_SERVER), line(&REAL_SERVER)].concat();
+    let config = Config::parse("examples", &text).unwrap_or_else(|error| panic!("{error}"));
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+}
