@@ -108,6 +108,13 @@ impl MemoryTables {
         )
     }
 
+    /// Sets the counters of a destination to zero.
+    pub fn clear_traffic(&self, destination: u32) {
+        for counter in self.traffic.get(destination as usize).into_iter().flatten() {
+            counter.store(0, Relaxed);
+        }
+    }
+
     /// The counter of a reason.
     pub fn reason(&self, reason: Reason) -> u64 {
         self.reasons.get(reason as usize).map_or(0, |count| count.load(Relaxed))

@@ -1,0 +1,156 @@
+//! Takes the steps of a plan, and follows the real servers' MACs.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use lb_common::layout::{Destination, DestinationRef, Identity, NextHop, RING_HEADER, mac_word};
+use lb_common::net::{Be16, Be128, MacAddress};
+
+use super::plan::Step;
+use super::store::{Store, StoreError};
+
+/// How frames get to a real server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hop {
+    /// The real server is this director.
+    Local,
+    /// Through an interface.
+    Link {
+        /// The real server's MAC.
+        to: MacAddress,
+        /// The interface's own MAC.
+        from: MacAddress,
+        /// The interface's index.
+        interface: u32,
+        /// VLAN id, 0 for untagged.
+        vlan: u16,
+    },
+}
+
+/// What is known of the real servers' links; an address that is not in it is unresolved.
+pub type Hops = BTreeMap<IpAddr, Hop>;
+
+/// Takes the steps in their order.
+///
+/// # Errors
+///
+/// The first step that fails ends it. What was done stays; planning again from there gives the rest.
+pub fn apply<S: Store>(store: &mut S, steps: &[Step], hops: &Hops) -> Result<(), StoreError> {
+    for step in steps {
+        take(store, step, hops)?;
+    }
+    Ok(())
+}
+
+fn take<S: Store>(store: &mut S, step: &Step, hops: &Hops) -> Result<(), StoreError> {
+    match step {
+        Step::AddServer { reference, service, key, weight, order } => {
+            store.clear_traffic(reference.id())?;
+            let Some(destination) = store.destinations().get(reference.id() as usize) else { return Ok(()) };
+            let identity = Identity { service: *service, port: Be16::new(key.port), weight: *weight };
+            destination.identity.store(identity.to_word());
+            write_address(destination, key.address, *order);
+            let generation = reference.generation();
+            write_hop(destination, NextHop { generation, ..NextHop::default() }, hops.get(&key.address));
+        }
+        Step::Revive { reference, weight, order } => {
+            if let Some(destination) = own(store, *reference) {
+                reweight(destination, *weight);
+                let family = destination.order.load() >> 32;
+                destination.order.store(family << 32 | u64::from(*order));
+                set_retired(destination, false);
+            }
+        }
+        Step::Reweight { reference, weight } => {
+            if let Some(destination) = own(store, *reference) {
+                reweight(destination, *weight);
+            }
+        }
+        Step::WriteRing { place, start, slots } => {
+            let words = store.rings();
+            let header = [*start, *start];
+            let contents = header.into_iter().chain(slots.iter().map(|slot| slot.to_word()));
+            let offset = place.offset as usize;
+            debug_assert_eq!(RING_HEADER as usize, header.len());
+            for (word, value) in words.iter().skip(offset).zip(contents) {
+                word.store(value);
+            }
+        }
+        Step::Schedule { service, place, scheduler } => {
+            if let Some(schedule) = store.schedules().get(usize::from(*service)) {
+                schedule.scheduler.store(*scheduler as u64);
+                schedule.ring.publish(place.to_word());
+            }
+        }
+        Step::AddService { key, id } => store.insert_service(key, *id)?,
+        Step::RemoveService { key } => store.remove_service(key)?,
+        Step::Retire { reference } => {
+            if let Some(destination) = own(store, *reference) {
+                set_retired(destination, true);
+            }
+        }
+        Step::Flags(flags) => store.settings().flags.store(*flags),
+    }
+    Ok(())
+}
+
+/// The destination, if it still has this generation.
+fn own<S: Store>(store: &S, reference: DestinationRef) -> Option<&Destination> {
+    let destination = store.destinations().get(reference.id() as usize)?;
+    let generation = NextHop::from_word(destination.next_hop.load()).generation;
+    (generation == reference.generation()).then_some(destination)
+}
+
+fn reweight(destination: &Destination, weight: u32) {
+    let identity = Identity { weight, ..Identity::from_word(destination.identity.load()) };
+    destination.identity.store(identity.to_word());
+}
+
+fn set_retired(destination: &Destination, retired: bool) {
+    let hop = NextHop::from_word(destination.next_hop.load());
+    let flags = if retired { hop.flags | NextHop::RETIRED } else { hop.flags & !NextHop::RETIRED };
+    destination.next_hop.store(NextHop { flags, ..hop }.to_word());
+}
+
+fn write_address(destination: &Destination, address: IpAddr, order: u32) {
+    let (family, bytes) = match address {
+        IpAddr::V4(address) => {
+            let [a, b, c, d] = address.octets();
+            (4u64, [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+        }
+        IpAddr::V6(address) => (6, address.octets()),
+    };
+    let [first, second] = Be128::from_wire(bytes).words();
+    destination.address[0].store(first);
+    destination.address[1].store(second);
+    destination.order.store(family << 32 | u64::from(order));
+}
+
+/// Writes the link, the word that makes it valid last.
+fn write_hop(destination: &Destination, old: NextHop, hop: Option<&Hop>) {
+    let kept = (old.flags & NextHop::RETIRED) | NextHop::IN_USE;
+    let new = match hop {
+        None => NextHop { mac: [0; 6], flags: kept, ..old },
+        Some(Hop::Local) => NextHop { mac: [0; 6], flags: kept | NextHop::LOCAL, ..old },
+        Some(Hop::Link { to, from, interface, vlan }) => {
+            destination.source.store(mac_word(*from, *vlan));
+            destination.interface.store(u64::from(*interface));
+            NextHop { mac: *to, flags: kept | NextHop::RESOLVED, ..old }
+        }
+    };
+    if new.to_word() != destination.next_hop.load() {
+        destination.next_hop.publish(new.to_word());
+    }
+}
+
+/// Writes what is known of every real server's link. A server that is not in `hops` becomes unresolved.
+pub fn follow_hops<S: Store>(store: &S, hops: &Hops) {
+    for destination in store.destinations() {
+        let old = NextHop::from_word(destination.next_hop.load());
+        if old.flags & NextHop::IN_USE == 0 {
+            continue;
+        }
+        let address = super::applied::address_of(destination);
+        write_hop(destination, old, hops.get(&address));
+    }
+}

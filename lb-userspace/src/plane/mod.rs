@@ -1,0 +1,17 @@
+//! What the tables should say, and how to get there.
+//!
+//! The configuration (later: with health and VRRP roles) gives a [`desired::Desired`] state;
+//! [`applied::Applied`] is what the tables say now; [`plan::plan`] compares the two, without touching
+//! anything, and gives the steps in an order in which packets meet nothing half done; [`apply::apply`] takes
+//! them. What a step leaves behind when the process dies after it is a state that the next plan starts from:
+//! the tables themselves are the only record.
+
+pub mod applied;
+pub mod apply;
+pub mod desired;
+pub mod janitor;
+pub mod plan;
+pub mod store;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,386 @@
+//! From what the tables say to what they should say: steps, worked out without touching anything.
+//!
+//! The order is such that at every moment, and so after every crash, a packet meets a whole service: first
+//! destinations, then the rings that name them, then the schedules that name the rings, then services; and
+//! what goes is taken away in reverse. A real server that is taken out of the configuration is retired, not
+//! removed: it gets no new connections and keeps those it has until [`super::janitor`] finds none.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lb_common::layout::{DestinationRef, RING_HEADER, RingPlace, SchedulerCode, Settings};
+use lb_common::sched::{self, Candidate, WrrState};
+
+use super::applied::{Applied, AppliedServer, AppliedService};
+use super::desired::{Desired, DesiredService, ServerKey, ServiceKey};
+
+/// One change of one table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A destination that was free becomes a real server.
+    AddServer {
+        /// Its id and new generation.
+        reference: DestinationRef,
+        /// The service's id.
+        service: u16,
+        /// Its name.
+        key: ServerKey,
+        /// Its weight.
+        weight: u32,
+        /// Its place in the list.
+        order: u32,
+    },
+    /// A real server that was retired comes back, at the head of the list.
+    Revive {
+        /// Its id and generation.
+        reference: DestinationRef,
+        /// Its weight.
+        weight: u32,
+        /// Its new place in the list.
+        order: u32,
+    },
+    /// Another weight, for the listing; the ring says what it means.
+    Reweight {
+        /// Its id and generation.
+        reference: DestinationRef,
+        /// The new weight.
+        weight: u32,
+    },
+    /// Writes a ring where none is in use.
+    WriteRing {
+        /// Where.
+        place: RingPlace,
+        /// The cursor's first value.
+        start: u64,
+        /// The slots.
+        slots: Vec<DestinationRef>,
+    },
+    /// Points a service to its ring.
+    Schedule {
+        /// The service's id.
+        service: u16,
+        /// Where the ring is.
+        place: RingPlace,
+        /// The scheduler that it is of.
+        scheduler: SchedulerCode,
+    },
+    /// From now on packets to it are balanced.
+    AddService {
+        /// Its name.
+        key: ServiceKey,
+        /// Its id.
+        id: u16,
+    },
+    /// From now on packets to it go to the kernel.
+    RemoveService {
+        /// Its name.
+        key: ServiceKey,
+    },
+    /// A real server left the configuration.
+    Retire {
+        /// Its id and generation.
+        reference: DestinationRef,
+    },
+    /// Sets the flags of [`Settings`].
+    Flags(u64),
+}
+
+/// Why there is no plan. Nothing has been changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// All destination ids are taken.
+    #[error(
+        "{wanted} more real servers than the {capacity} that fit (those taken out of the configuration count \
+         until their last connection ends); remove some"
+    )]
+    TooManyServers {
+        /// How many find no place.
+        wanted: usize,
+        /// How many there may be.
+        capacity: usize,
+    },
+    /// All service ids are taken.
+    #[error("more virtual servers than the {capacity} that fit; remove some")]
+    TooManyServices {
+        /// How many there may be.
+        capacity: usize,
+    },
+    /// The rings' table is full.
+    #[error(
+        "virtual server {service}: no room for a scheduler's round of {slots} steps; use smaller weights"
+    )]
+    NoRingSpace {
+        /// Whose.
+        service: ServiceKey,
+        /// How long its ring is.
+        slots: usize,
+    },
+}
+
+/// How much there is room for.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Destinations.
+    pub servers: usize,
+    /// Virtual servers.
+    pub services: usize,
+    /// Words for rings.
+    pub ring_words: u32,
+}
+
+/// Works out the steps. `after` is where the search for ring space starts: rings go round the table, so that a
+/// place is not written again while a packet may still be reading the ring that was there.
+///
+/// # Errors
+///
+/// Something does not fit.
+pub fn plan(
+    applied: &Applied,
+    desired: &Desired,
+    limits: Limits,
+    after: u32,
+) -> Result<Vec<Step>, PlanError> {
+    let mut planner = Planner {
+        ids: Ids::new(applied, limits.servers),
+        space: RingSpace::new(applied, limits.ring_words, after),
+        missing: 0,
+        build: Vec::new(),
+        publish: Vec::new(),
+        retire: Vec::new(),
+    };
+    let mut free_services =
+        (0..=u16::MAX).take(limits.services).filter(|id| !applied.service_ids.contains(id));
+    for (key, service) in &desired.services {
+        match applied.services.get(key) {
+            Some(old) => planner.change(key, old, service)?,
+            None => {
+                let id =
+                    free_services.next().ok_or(PlanError::TooManyServices { capacity: limits.services })?;
+                planner.add(key, id, service)?;
+            }
+        }
+    }
+    let mut removals = Vec::new();
+    for (key, old) in applied.services.iter().filter(|(key, _)| !desired.services.contains_key(key)) {
+        removals.push(Step::RemoveService { key: *key });
+        planner.retire.extend(old.listed().map(|server| Step::Retire { reference: server.reference }));
+    }
+    if planner.missing > 0 {
+        return Err(PlanError::TooManyServers { wanted: planner.missing, capacity: limits.servers });
+    }
+    let any_port = desired.services.keys().any(|key| key.port == 0);
+    let had_any_port = applied.services.keys().any(|key| key.port == 0);
+    let mut steps = planner.build;
+    if any_port {
+        steps.extend((!had_any_port).then_some(Step::Flags(Settings::ANY_PORT)));
+    }
+    steps.append(&mut planner.publish);
+    steps.append(&mut removals);
+    if !any_port && had_any_port {
+        steps.push(Step::Flags(0));
+    }
+    steps.append(&mut planner.retire);
+    Ok(steps)
+}
+
+struct Planner {
+    ids: Ids,
+    space: RingSpace,
+    missing: usize,
+    build: Vec<Step>,
+    publish: Vec<Step>,
+    retire: Vec<Step>,
+}
+
+type List = Vec<Candidate<DestinationRef>>;
+
+impl Planner {
+    fn add(&mut self, key: &ServiceKey, id: u16, service: &DesiredService) -> Result<(), PlanError> {
+        let mut list = List::new();
+        let mut state = WrrState::default();
+        for (order, (server, weight)) in (1..).zip(&service.servers) {
+            let Some(reference) = self.ids.take() else {
+                self.missing += 1;
+                continue;
+            };
+            self.build.push(Step::AddServer { reference, service: id, key: *server, weight: *weight, order });
+            list.insert(0, Candidate { server: reference, weight: *weight });
+            state = state.changed(&scaled(&list));
+        }
+        let ring = match service.scheduler {
+            SchedulerCode::Rr => sched::rr(&[], &[], None, &list),
+            SchedulerCode::Wrr => sched::wrr(&scaled(&list), state),
+        };
+        self.schedule(key, id, service.scheduler, ring)?;
+        self.publish.push(Step::AddService { key: *key, id });
+        Ok(())
+    }
+
+    fn change(
+        &mut self,
+        key: &ServiceKey,
+        old: &AppliedService,
+        new: &DesiredService,
+    ) -> Result<(), PlanError> {
+        let before: List =
+            old.listed().map(|s| Candidate { server: s.reference, weight: s.weight }).collect();
+        let mut list = before.clone();
+        let mut state = WrrState::advanced(&scaled(&before), old.progress);
+        let wanted: BTreeMap<ServerKey, u32> = new.servers.iter().copied().collect();
+        // As an operator at ipvsadm would: deletions, then weights, then additions, each one a change.
+        for gone in old.listed().filter(|server| !wanted.contains_key(&server.key)) {
+            self.retire.push(Step::Retire { reference: gone.reference });
+            list.retain(|candidate| candidate.server != gone.reference);
+            state = state.changed(&scaled(&list));
+        }
+        for server in old.listed() {
+            let Some(weight) = wanted.get(&server.key).filter(|weight| **weight != server.weight) else {
+                continue;
+            };
+            self.build.push(Step::Reweight { reference: server.reference, weight: *weight });
+            for candidate in list.iter_mut().filter(|candidate| candidate.server == server.reference) {
+                candidate.weight = *weight;
+            }
+            state = state.changed(&scaled(&list));
+        }
+        let known: BTreeMap<ServerKey, &AppliedServer> =
+            old.servers.iter().map(|server| (server.key, server)).collect();
+        let mut order = old.servers.iter().map(|server| server.order).max().unwrap_or(0);
+        for (server, weight) in &new.servers {
+            let weight = *weight;
+            order = order.saturating_add(1);
+            let reference = match known.get(server) {
+                Some(listed) if !listed.retired => continue,
+                Some(retired) => {
+                    self.build.push(Step::Revive { reference: retired.reference, weight, order });
+                    retired.reference
+                }
+                None => {
+                    let Some(reference) = self.ids.take() else {
+                        self.missing += 1;
+                        continue;
+                    };
+                    self.build.push(Step::AddServer {
+                        reference,
+                        service: old.id,
+                        key: *server,
+                        weight,
+                        order,
+                    });
+                    reference
+                }
+            };
+            list.insert(0, Candidate { server: reference, weight });
+            state = state.changed(&scaled(&list));
+        }
+        let same_scheduler = old.scheduler == Some(new.scheduler);
+        let ring = match new.scheduler {
+            SchedulerCode::Rr if same_scheduler => sched::rr(&before, &old.slots, Some(old.progress), &list),
+            SchedulerCode::Rr => sched::rr(&[], &[], None, &list),
+            SchedulerCode::Wrr if same_scheduler => sched::wrr(&scaled(&list), state),
+            SchedulerCode::Wrr => sched::wrr(&scaled(&list), WrrState::default().changed(&scaled(&list))),
+        };
+        if same_scheduler && list == before && ring.slots == old.slots {
+            return Ok(());
+        }
+        self.schedule(key, old.id, new.scheduler, ring)
+    }
+
+    fn schedule(
+        &mut self,
+        key: &ServiceKey,
+        service: u16,
+        scheduler: SchedulerCode,
+        ring: sched::Ring<DestinationRef>,
+    ) -> Result<(), PlanError> {
+        let mut place = RingPlace::default();
+        if !ring.slots.is_empty() {
+            let error = PlanError::NoRingSpace { service: *key, slots: ring.slots.len() };
+            let slots = u32::try_from(ring.slots.len()).map_err(|_too_long| error.clone())?;
+            place = RingPlace { offset: self.space.take(slots).ok_or(error)?, slots };
+            self.build.push(Step::WriteRing { place, start: ring.start, slots: ring.slots });
+        }
+        self.publish.push(Step::Schedule { service, place, scheduler });
+        Ok(())
+    }
+}
+
+/// The list with weights such that its round fits.
+fn scaled(list: &List) -> List {
+    let weights: Vec<u32> = list.iter().map(|candidate| candidate.weight).collect();
+    let weights = sched::scaled(&weights);
+    list.iter()
+        .zip(weights)
+        .map(|(candidate, weight)| Candidate { server: candidate.server, weight })
+        .collect()
+}
+
+/// Destination ids to give out: those never used first, then the freed ones.
+struct Ids {
+    fresh: std::vec::IntoIter<u32>,
+    freed: std::collections::btree_map::IntoIter<u32, u8>,
+}
+
+impl Ids {
+    fn new(applied: &Applied, capacity: usize) -> Self {
+        let mut taken: BTreeSet<u32> = applied.free.keys().copied().collect();
+        let listed = applied.services.values().flat_map(|service| &service.servers);
+        taken.extend(listed.chain(&applied.orphans).map(|server| server.reference.id()));
+        let all = (0..u32::try_from(capacity).unwrap_or(u32::MAX)).filter(|id| !taken.contains(id));
+        Self { fresh: all.collect::<Vec<_>>().into_iter(), freed: applied.free.clone().into_iter() }
+    }
+
+    fn take(&mut self) -> Option<DestinationRef> {
+        if let Some(id) = self.fresh.next() {
+            return Some(DestinationRef::new(id, 1));
+        }
+        let (id, generation) = self.freed.next()?;
+        Some(DestinationRef::new(id, generation.wrapping_add(1)))
+    }
+}
+
+/// The free stretches of the rings' table.
+struct RingSpace {
+    /// Start and end of each stretch in use, sorted.
+    used: BTreeMap<u32, u32>,
+    words: u32,
+    after: u32,
+}
+
+impl RingSpace {
+    fn new(applied: &Applied, words: u32, after: u32) -> Self {
+        let used = applied.services.values().filter(|service| service.place.slots > 0).map(|service| {
+            let place = service.place;
+            (place.offset, place.offset.saturating_add(place.slots).saturating_add(RING_HEADER))
+        });
+        Self { used: used.collect(), words, after: if after < words { after } else { 0 } }
+    }
+
+    /// The offset of a free stretch for a ring of `slots`, the first at or behind the last one, else from the start.
+    fn take(&mut self, slots: u32) -> Option<u32> {
+        let length = slots.checked_add(RING_HEADER)?;
+        let offset = self.gap(self.after, length).or_else(|| self.gap(0, length))?;
+        self.used.insert(offset, offset + length);
+        self.after = offset + length;
+        Some(offset)
+    }
+
+    fn gap(&self, from: u32, length: u32) -> Option<u32> {
+        let before = self.used.range(..=from).next_back().map_or(0, |(_, end)| *end);
+        let mut start = from.max(before);
+        for (next, end) in self.used.range(start..) {
+            if next.checked_sub(start)? >= length {
+                return Some(start);
+            }
+            start = *end;
+        }
+        (self.words.checked_sub(start)? >= length).then_some(start)
+    }
+}
+
+/// Where the next search for ring space should start: behind the last ring that these steps write.
+pub fn ring_space_after(steps: &[Step]) -> Option<u32> {
+    steps.iter().rev().find_map(|step| match step {
+        Step::WriteRing { place, .. } => Some(place.offset + place.slots + RING_HEADER),
+        _ => None,
+    })
+}
