@@ -1,1 +1,4 @@
 //! lbctl.
+
+pub mod net;
+pub mod realserver;
