@@ -98,10 +98,29 @@ impl Events {
             let buffer = &mut self.buffer;
             match guard.try_io(|socket| socket.get_ref().recv(buffer, 0)) {
                 Ok(Ok(_length)) => self.pending.extend(decode(&self.buffer)),
-                Ok(Err(error)) if error.raw_os_error() == Some(libc::ENOBUFS) => return Ok(Event::Overrun),
+                Ok(Err(error)) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    self.drain()?;
+                    return Ok(Event::Overrun);
+                }
                 Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(Err(error)) => return Err(failure(error)),
                 Err(_would_block) => {}
+            }
+        }
+    }
+
+    /// Discards what is queued. After an overflow the kernel drops all further events, without another
+    /// error, until the queue was empty once (`NETLINK_S_CONGESTED` in `net/netlink/af_netlink.c`); tables
+    /// read before that could miss changes for good.
+    fn drain(&mut self) -> Result<(), NetlinkError> {
+        loop {
+            self.buffer.clear();
+            match self.socket.get_ref().recv(&mut self.buffer, 0) {
+                Ok(_length) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(failure(error)),
             }
         }
     }
@@ -109,10 +128,10 @@ impl Events {
 
 #[cfg(test)]
 impl Events {
-    /// Makes the kernel's buffer as small as it gets, so that it overflows.
+    /// Makes the kernel's buffer so small that some dozen events overflow it.
     pub(super) fn shrink(&self) {
         let socket = self.socket.get_ref();
-        nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::RcvBufForce, &1).unwrap();
+        nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::RcvBufForce, &8192).unwrap();
     }
 }
 
