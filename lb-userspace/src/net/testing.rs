@@ -23,7 +23,10 @@ pub(crate) fn skip_without_root(test: &str) -> bool {
         return false;
     }
     let is_wanted = std::env::var_os("LBCTL_SKIP_PRIVILEGED").is_some_and(|value| value == "1");
-    assert!(is_wanted, "{test} needs root: run it with sudo, or set LBCTL_SKIP_PRIVILEGED=1 to skip such tests");
+    assert!(
+        is_wanted,
+        "{test} needs root: run it with sudo, or set LBCTL_SKIP_PRIVILEGED=1 to skip such tests"
+    );
     say(&format!("SKIPPED {test}: not root and LBCTL_SKIP_PRIVILEGED=1"));
     true
 }

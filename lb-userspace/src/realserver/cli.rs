@@ -61,7 +61,8 @@ pub async fn run(
     vips_of: impl FnOnce(&Path) -> anyhow::Result<Vec<IpAddr>>,
     out: &mut dyn Write,
 ) -> anyhow::Result<u8> {
-    let (Command::Start(selection) | Command::Stop(selection) | Command::Status { selection, .. }) = &args.command;
+    let (Command::Start(selection) | Command::Stop(selection) | Command::Status { selection, .. }) =
+        &args.command;
     let mut vips: BTreeSet<IpAddr> = selection.vips.iter().copied().collect();
     if let Some(file) = &selection.config {
         let more = vips_of(file)?;

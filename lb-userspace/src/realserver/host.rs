@@ -64,7 +64,11 @@ impl Host {
 }
 
 fn arp_ignore() -> Result<BTreeMap<String, u32>, RealserverError> {
-    let failed = |source| RealserverError::Sysctl { name: "net.ipv4.conf".into(), action: "list the interfaces", source };
+    let failed = |source| RealserverError::Sysctl {
+        name: "net.ipv4.conf".into(),
+        action: "list the interfaces",
+        source,
+    };
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(INTERFACES).map_err(failed)? {
         let Ok(interface) = entry.map_err(failed)?.file_name().into_string() else { continue };
@@ -82,7 +86,17 @@ fn arp_ignore() -> Result<BTreeMap<String, u32>, RealserverError> {
 /// A setting's name as `sysctl` takes it: the dots of an interface's name become slashes.
 #[must_use]
 pub fn sysctl_name(path: &str) -> String {
-    path.chars().map(|c| if c == '/' { '.' } else if c == '.' { '/' } else { c }).collect()
+    path.chars()
+        .map(|c| {
+            if c == '/' {
+                '.'
+            } else if c == '.' {
+                '/'
+            } else {
+                c
+            }
+        })
+        .collect()
 }
 
 fn read_sysctl(path: &str) -> Result<String, RealserverError> {
@@ -92,8 +106,11 @@ fn read_sysctl(path: &str) -> Result<String, RealserverError> {
 }
 
 pub(super) fn write_sysctl(path: &str, value: &str) -> Result<(), RealserverError> {
-    fs::write(format!("/proc/sys/{path}"), value)
-        .map_err(|source| RealserverError::Sysctl { name: sysctl_name(path), action: "write it", source })
+    fs::write(format!("/proc/sys/{path}"), value).map_err(|source| RealserverError::Sysctl {
+        name: sysctl_name(path),
+        action: "write it",
+        source,
+    })
 }
 
 /// Does this thread have `CAP_NET_ADMIN` in effect?
@@ -101,5 +118,7 @@ pub(super) fn has_net_admin() -> bool {
     const CAP_NET_ADMIN: u32 = 12;
     let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).is_some_and(|bits| bits >> CAP_NET_ADMIN & 1 == 1)
+    effective
+        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        .is_some_and(|bits| bits >> CAP_NET_ADMIN & 1 == 1)
 }

@@ -175,7 +175,8 @@ async fn stop_with(
     let plan = match &recorded {
         Recorded::Ours(record) => plan::stop(&host, record, &options.vips, &directory.others()?),
         Recorded::Outdated => {
-            let notes = vec!["the record is of an earlier boot or a network namespace that is gone".to_owned()];
+            let notes =
+                vec!["the record is of an earlier boot or a network namespace that is gone".to_owned()];
             Plan { steps: vec![Step::Forget], notes }
         }
         Recorded::Nothing | Recorded::Elsewhere => Plan::default(),

@@ -282,20 +282,30 @@ fn address_on_lo(ifindex: u32, vip: IpAddr, labels: &mut impl Iterator<Item = St
 /// How to undo what is recorded, for `vips` only unless that is empty. What other instances of this host
 /// still need is not undone but handed over to them.
 #[must_use]
-pub fn stop(host: &Host, record: &Record, vips: &BTreeSet<IpAddr>, others: &BTreeMap<String, Record>) -> Plan {
+pub fn stop(
+    host: &Host,
+    record: &Record,
+    vips: &BTreeSet<IpAddr>,
+    others: &BTreeMap<String, Record>,
+) -> Plan {
     let mut left = record.clone();
     left.vips.retain(|vip| !vips.is_empty() && !vips.contains(vip));
     let mut others_after = others.clone();
     let mut changes = Vec::new();
-    let mut notes: Vec<String> =
-        vips.difference(&record.vips).map(|vip| format!("{vip}: was not started, so nothing is undone")).collect();
+    let mut notes: Vec<String> = vips
+        .difference(&record.vips)
+        .map(|vip| format!("{vip}: was not started, so nothing is undone"))
+        .collect();
 
     for &vip in record.added.iter().filter(|vip| !left.vips.contains(vip)) {
         left.added.remove(&vip);
         if let Some((name, heir)) = others_after.iter_mut().find(|(_, other)| other.vips.contains(&vip)) {
             heir.added.insert(vip);
             notes.push(format!("{vip}: stays on lo for instance {name}"));
-        } else if host.places(vip).any(|a| a.ifindex == host.loopback.index && a.prefix_len == full_prefix(vip)) {
+        } else if host
+            .places(vip)
+            .any(|a| a.ifindex == host.loopback.index && a.prefix_len == full_prefix(vip))
+        {
             changes.push(Step::Remove { address: vip, prefix_len: full_prefix(vip) });
         }
     }
@@ -309,8 +319,12 @@ pub fn stop(host: &Host, record: &Record, vips: &BTreeSet<IpAddr>, others: &BTre
             }
             if found != ours {
                 let name = sysctl_name(name);
-                notes.push(format!("{name}: is {found}, which is not ours; left so (it was {before} before start)"));
-            } else if let Some((instance, heir)) = others_after.iter_mut().find(|(_, other)| other.needs_settings()) {
+                notes.push(format!(
+                    "{name}: is {found}, which is not ours; left so (it was {before} before start)"
+                ));
+            } else if let Some((instance, heir)) =
+                others_after.iter_mut().find(|(_, other)| other.needs_settings())
+            {
                 // The other found our value; the value to return to is the one we found.
                 if heir.before.get(name).is_none_or(|theirs| theirs == ours) {
                     heir.before.insert(name.to_owned(), before.clone());

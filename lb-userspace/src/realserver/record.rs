@@ -108,7 +108,11 @@ impl Directory {
     /// # Errors
     /// [`RealserverError::File`] without /proc.
     pub fn new(options: &Options) -> Result<Self, RealserverError> {
-        Ok(Self { run_dir: options.run_dir.clone(), instance: options.instance.clone(), here: Record::new()? })
+        Ok(Self {
+            run_dir: options.run_dir.clone(),
+            instance: options.instance.clone(),
+            here: Record::new()?,
+        })
     }
 
     /// An empty record of here and now.
@@ -205,7 +209,11 @@ impl Directory {
     /// [`RealserverError::File`].
     pub fn remove(&self) -> Result<(), RealserverError> {
         let path = self.file();
-        fs::remove_file(&path).map_err(|source| RealserverError::File { path, action: "remove it", source })?;
+        fs::remove_file(&path).map_err(|source| RealserverError::File {
+            path,
+            action: "remove it",
+            source,
+        })?;
         if fs::remove_dir(self.run_dir.join(&self.instance)).is_err() {
             tracing::debug!(instance = self.instance, "runtime directory is in use by others; left there");
         }
@@ -223,8 +231,11 @@ fn read(path: &Path) -> Result<Option<String>, RealserverError> {
 
 fn netns() -> Result<u64, RealserverError> {
     let path = Path::new("/proc/thread-self/ns/net");
-    let metadata = fs::metadata(path)
-        .map_err(|source| RealserverError::File { path: path.to_owned(), action: "read it", source })?;
+    let metadata = fs::metadata(path).map_err(|source| RealserverError::File {
+        path: path.to_owned(),
+        action: "read it",
+        source,
+    })?;
     Ok(std::os::unix::fs::MetadataExt::ino(&metadata))
 }
 

@@ -108,10 +108,14 @@ fn privileged_a_crash_at_any_step_loses_nothing() {
         }
     }
     let crash_start = |web: &Namespace, options: &Options, left| {
-        web.block_on(|| async move { start_with(options, &Netlink::open().unwrap(), killed_after(left)).await })
+        web.block_on(
+            || async move { start_with(options, &Netlink::open().unwrap(), killed_after(left)).await },
+        )
     };
     let crash_stop = |web: &Namespace, options: &Options, left| {
-        web.block_on(|| async move { stop_with(options, &Netlink::open().unwrap(), killed_after(left)).await })
+        web.block_on(
+            || async move { stop_with(options, &Netlink::open().unwrap(), killed_after(left)).await },
+        )
     };
     let (web, run_dir) = (lived_in(), TempDir::new().unwrap());
     let options = options(&run_dir, "192.168.4.15 192.168.4.16 2001:db8::15");
@@ -138,7 +142,10 @@ fn privileged_a_crash_at_any_step_loses_nothing() {
         stop_in(&web, &options).unwrap();
         assert_eq!(snapshot(&web), found, "stop killed after {left} steps, then stop");
 
-        let killed = [first, second, third, fourth].iter().filter(|r| matches!(r, Err(RealserverError::Killed))).count();
+        let killed = [first, second, third, fourth]
+            .iter()
+            .filter(|r| matches!(r, Err(RealserverError::Killed)))
+            .count();
         crashes += killed;
         if killed == 0 {
             break;
@@ -209,9 +216,11 @@ fn privileged_only_the_own_address_answers_arp_and_the_vip_serves() {
         drop(listener);
         // Its own connections do not carry the VIP, though it is the only address of lo.
         let own_source: IpAddr = own.parse().unwrap();
-        let peer: SocketAddr = if own_source.is_ipv4() { "192.168.4.1:9".parse() } else { "[fd00:4::1]:9".parse() }.unwrap();
+        let peer: SocketAddr =
+            if own_source.is_ipv4() { "192.168.4.1:9".parse() } else { "[fd00:4::1]:9".parse() }.unwrap();
         let source = web.run(|| {
-            let socket = std::net::UdpSocket::bind(if own_source.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }).unwrap();
+            let socket =
+                std::net::UdpSocket::bind(if own_source.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }).unwrap();
             socket.connect(peer).unwrap();
             socket.local_addr().unwrap().ip()
         });
@@ -256,7 +265,9 @@ fn privileged_an_interface_that_overrules_arp_ignore_is_noted() {
     let (_director, web) = director_and_web();
     let (run_dir, name) = (TempDir::new().unwrap(), "net/ipv4/conf/w0/arp_ignore");
     let options = options(&run_dir, "192.168.4.15");
-    for (value, part) in [("0", None), ("2", None), ("4", Some("may answer ARP")), ("8", Some("answers no ARP"))] {
+    for (value, part) in
+        [("0", None), ("2", None), ("4", Some("may answer ARP")), ("8", Some("answers no ARP"))]
+    {
         web.set_sysctl(name, value);
         let report = start_in(&web, &options).unwrap();
         let status = status_in(&web, &options);
@@ -277,7 +288,8 @@ fn privileged_what_another_instance_needs_is_handed_over() {
     for stopped_first in ["one", "two"] {
         let (web, run_dir) = (lived_in(), TempDir::new().unwrap());
         let found = snapshot(&web);
-        let of = |instance: &str, list: &str| Options { instance: instance.into(), ..options(&run_dir, list) };
+        let of =
+            |instance: &str, list: &str| Options { instance: instance.into(), ..options(&run_dir, list) };
         let (one, two) = (of("one", "192.168.4.15 192.168.4.20"), of("two", "192.168.4.15 192.168.4.30"));
         start_in(&web, &one).unwrap();
         start_in(&web, &two).unwrap();
@@ -357,7 +369,8 @@ fn privileged_the_command_line_says_what_it_did() {
     let (web, run_dir) = (Namespace::new(), TempDir::new().unwrap());
     let run_dir = run_dir.path().to_str().unwrap();
     let run = |line: &str| {
-        let cli = Cli::try_parse_from(format!("lbctl {line} --run-dir {run_dir}").split_whitespace()).unwrap();
+        let cli =
+            Cli::try_parse_from(format!("lbctl {line} --run-dir {run_dir}").split_whitespace()).unwrap();
         let mut out = Vec::new();
         let from_file = |_: &std::path::Path| Ok(vec!["192.168.4.15".parse().unwrap()]);
         let code = web.block_on(|| cli::run(&cli.realserver, from_file, &mut out)).unwrap();
@@ -365,10 +378,16 @@ fn privileged_the_command_line_says_what_it_did() {
     };
     let (code, text) = run("status");
     assert_eq!(code, 1);
-    assert!(text.contains("WRONG  real server  not started") && text.contains("remedy: lbctl realserver start"), "{text}");
+    assert!(
+        text.contains("WRONG  real server  not started") && text.contains("remedy: lbctl realserver start"),
+        "{text}"
+    );
     let (code, text) = run("start -c lbctl.toml --vip 2001:db8::15");
     assert_eq!(code, 0);
-    assert!(text.ends_with("192.168.4.15/32: added to lo as lo:vip0\n2001:db8::15/128: added to lo\n"), "{text}");
+    assert!(
+        text.ends_with("192.168.4.15/32: added to lo as lo:vip0\n2001:db8::15/128: added to lo\n"),
+        "{text}"
+    );
     assert_eq!(run("start"), (0, "nothing to do\n".to_owned()));
     let (code, text) = run("status --json");
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -385,11 +404,14 @@ fn privileged_the_command_line_says_what_it_did() {
 #[test]
 fn addresses_that_cannot_be_vips_and_bad_instance_names_are_refused() {
     let run_dir = TempDir::new().unwrap();
-    let refused = "0.0.0.0 127.0.0.53 224.0.0.18 169.254.1.1 255.255.255.255 :: ::1 ff02::1 fe80::1 ::ffff:10.0.0.1";
+    let refused =
+        "0.0.0.0 127.0.0.53 224.0.0.18 169.254.1.1 255.255.255.255 :: ::1 ff02::1 fe80::1 ::ffff:10.0.0.1";
     let problems = plan::problems_of_arguments(&options(&run_dir, refused));
     assert_eq!(problems.len(), refused.split_whitespace().count(), "{problems:?}");
     assert_eq!(plan::problems_of_arguments(&options(&run_dir, "10.0.0.1 2001:db8::1 fd00::1")), []);
-    for (name, is_good) in [("web-1.example_b", true), ("", false), ("..", false), ("a/b", false), (".hidden", false)] {
+    for (name, is_good) in
+        [("web-1.example_b", true), ("", false), ("..", false), ("a/b", false), (".hidden", false)]
+    {
         let options = Options { instance: name.into(), ..options(&run_dir, "10.0.0.1") };
         assert_eq!(plan::problems_of_arguments(&options).is_empty(), is_good, "{name:?}");
     }

@@ -89,6 +89,9 @@ struct Target {
     probe_at: Option<Duration>,
 }
 
+/// What the kernel says of a neighbour on a device.
+type Entry = (NeighbourState, Option<[u8; 6]>);
+
 const UNKNOWN: Resolution = Resolution::Unresolved { reason: Reason::Incomplete };
 
 /// The state: what is wanted, what the kernel said, and when to ask again.
@@ -96,7 +99,7 @@ const UNKNOWN: Resolution = Resolution::Unresolved { reason: Reason::Incomplete 
 pub struct Core {
     targets: BTreeMap<IpAddr, Target>,
     links: HashMap<u32, Link>,
-    neighbours: HashMap<(u32, IpAddr), (NeighbourState, Option<[u8; 6]>)>,
+    neighbours: HashMap<(u32, IpAddr), Entry>,
     /// Probes to make, by time.
     due: BTreeSet<(Duration, IpAddr)>,
     /// Addresses whose routes may have changed, and when to look them up.
@@ -181,7 +184,8 @@ impl Core {
         self.last_read = Some(now);
         self.read_at = now + RE_READ;
         self.links = links.into_iter().map(|link| (link.index, link)).collect();
-        self.neighbours = neighbours.into_iter().map(|n| ((n.ifindex, n.address), (n.state, n.mac))).collect();
+        self.neighbours =
+            neighbours.into_iter().map(|n| ((n.ifindex, n.address), (n.state, n.mac))).collect();
         self.unsettle_all(now);
         self.evaluate_all(now);
     }
@@ -226,8 +230,11 @@ impl Core {
                 self.unsettle_all(now);
             }
             netlink::Event::Route(net) => {
-                let affected: Vec<IpAddr> =
-                    self.targets.range(net.network()..=net.broadcast()).map(|(&address, _)| address).collect();
+                let affected: Vec<IpAddr> = self
+                    .targets
+                    .range(net.network()..=net.broadcast())
+                    .map(|(&address, _)| address)
+                    .collect();
                 self.unsettle(affected, now);
             }
             netlink::Event::Overrun => {
@@ -260,7 +267,9 @@ impl Core {
     fn evaluate(&mut self, address: IpAddr, now: Duration) {
         let Some(target) = self.targets.get(&address) else { return };
         let resolution = self.resolve(address, target);
-        let probe_at = self.interval(target, &resolution, address).map(|wait| target.probed_at.map_or(now, |t| t + wait));
+        let probe_at = self
+            .interval(target, &resolution, address)
+            .map(|wait| target.probed_at.map_or(now, |t| t + wait));
         let Some(target) = self.targets.get_mut(&address) else { return };
         if target.resolution != resolution {
             target.resolution = resolution;
@@ -283,7 +292,9 @@ impl Core {
             RouteState::Unknown => return UNKNOWN,
             RouteState::Absent => return unresolved(Reason::NoRoute),
             RouteState::Known(Route { local: true, .. }) => return Resolution::Local,
-            RouteState::Known(Route { gateway: Some(router), .. }) => return unresolved(Reason::Gateway(router)),
+            RouteState::Known(Route { gateway: Some(router), .. }) => {
+                return unresolved(Reason::Gateway(router));
+            }
             RouteState::Known(route) => route,
         };
         let Some(device) = self.links.get(&route.ifindex).filter(|l| l.is_running()) else {
@@ -293,7 +304,9 @@ impl Core {
         let Some(src_mac) = device.mac else { return unsupported };
         let (ifindex, vlan) = match (device.kind.as_deref(), device.vlan) {
             (Some("vlan"), Some(vlan)) => {
-                let Some(lower) = device.lower.filter(|_| device.peer_netnsid.is_none()) else { return unsupported };
+                let Some(lower) = device.lower.filter(|_| device.peer_netnsid.is_none()) else {
+                    return unsupported;
+                };
                 match self.links.get(&lower) {
                     Some(lower) if !lower.is_running() => return unresolved(Reason::LinkDown),
                     Some(lower) if lower.vlan.is_some() => return unsupported,
@@ -339,7 +352,7 @@ impl Core {
         }
     }
 
-    fn neighbour(&self, ifindex: u32, address: IpAddr) -> (NeighbourState, Option<[u8; 6]>) {
+    fn neighbour(&self, ifindex: u32, address: IpAddr) -> Entry {
         self.neighbours.get(&(ifindex, address)).copied().unwrap_or((NeighbourState::None, None))
     }
 

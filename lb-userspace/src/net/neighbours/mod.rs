@@ -110,7 +110,8 @@ impl Neighbours {
         let sockets = Sockets::open()?;
         let (wanted, wanted_seen) = watch::channel(BTreeSet::new());
         let (sender, resolutions) = watch::channel(Resolutions::new());
-        let keeper = Keeper { core: Core::new(), origin: Instant::now(), wanted: wanted_seen, resolutions: sender };
+        let keeper =
+            Keeper { core: Core::new(), origin: Instant::now(), wanted: wanted_seen, resolutions: sender };
         let task = tokio::spawn(keeper.run_for_ever(sockets));
         Ok(Self { wanted, resolutions, task })
     }

@@ -44,7 +44,8 @@ fn index(namespace: &Namespace, device: &str) -> u32 {
 /// Makes the kernel's timers short, so that silence is noticed in fractions of a second.
 fn hasten(namespace: &Namespace, device: &str) {
     for family in ["ipv4", "ipv6"] {
-        let set = |name: &str, value| namespace.set_sysctl(&format!("net/{family}/neigh/{device}/{name}"), value);
+        let set =
+            |name: &str, value| namespace.set_sysctl(&format!("net/{family}/neigh/{device}/{name}"), value);
         set("retrans_time_ms", "50");
         set("base_reachable_time_ms", "200");
         set("delay_first_probe_time", "1");
@@ -60,7 +61,14 @@ fn privileged_real_servers_are_resolved_in_both_families() {
     let (director, _web) = director_and_web();
     let ifindex = index(&director, "d0");
     director.block_on(|| async move {
-        let mut watch = Watch::start(&["192.168.4.100", "fd00:4::100", "192.168.4.1", "fd00:4::1", "192.0.2.9", "2001:db8::9"]);
+        let mut watch = Watch::start(&[
+            "192.168.4.100",
+            "fd00:4::100",
+            "192.168.4.1",
+            "fd00:4::1",
+            "192.0.2.9",
+            "2001:db8::9",
+        ]);
         let resolved = Resolution::Resolved { dst_mac: WEB, src_mac: DIRECTOR, ifindex, vlan: 0 };
         watch.until("192.168.4.100", resolved).await;
         watch.until("fd00:4::100", resolved).await;
@@ -83,7 +91,9 @@ fn privileged_a_real_server_that_comes_up_late_is_found() {
         let mut watch = Watch::start(&["192.168.4.77"]);
         watch.until("192.168.4.77", unresolved(Reason::NoAnswer)).await;
         web.ip("addr add 192.168.4.77/24 dev w0");
-        watch.until("192.168.4.77", Resolution::Resolved { dst_mac: WEB, src_mac: DIRECTOR, ifindex, vlan: 0 }).await;
+        watch
+            .until("192.168.4.77", Resolution::Resolved { dst_mac: WEB, src_mac: DIRECTOR, ifindex, vlan: 0 })
+            .await;
         web.ip("addr del 192.168.4.77/24 dev w0");
         watch.until("192.168.4.77", unresolved(Reason::NoAnswer)).await;
     });
@@ -111,7 +121,9 @@ fn privileged_a_real_server_behind_a_router_is_named_so() {
         // On the segment after all: the web node answers for any address of its own.
         outside.ip("route add 10.9.0.5/32 dev d0");
         _web.ip("addr add 10.9.0.5/32 dev w0");
-        watch.until("10.9.0.5", Resolution::Resolved { dst_mac: WEB, src_mac: DIRECTOR, ifindex, vlan: 0 }).await;
+        watch
+            .until("10.9.0.5", Resolution::Resolved { dst_mac: WEB, src_mac: DIRECTOR, ifindex, vlan: 0 })
+            .await;
     });
 }
 
@@ -160,7 +172,9 @@ fn privileged_a_vlan_is_resolved_to_the_device_below_it() {
     let (director, web) = director_and_web();
     if let Err(error) = director.command("ip", "link add link d0 name d0.100 type vlan id 100") {
         assert!(error.contains("Unknown device type"), "{error}");
-        say("SKIPPED privileged_a_vlan_is_resolved_to_the_device_below_it: this kernel has no 802.1Q devices");
+        say(
+            "SKIPPED privileged_a_vlan_is_resolved_to_the_device_below_it: this kernel has no 802.1Q devices",
+        );
         return;
     }
     web.ip("link add link w0 name w0.100 type vlan id 100");

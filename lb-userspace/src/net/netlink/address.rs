@@ -150,7 +150,12 @@ impl Netlink {
     ///
     /// # Errors
     /// See [`NetlinkError`].
-    pub async fn remove_address(&self, ifindex: u32, address: IpAddr, prefix_len: u8) -> Result<bool, NetlinkError> {
+    pub async fn remove_address(
+        &self,
+        ifindex: u32,
+        address: IpAddr,
+        prefix_len: u8,
+    ) -> Result<bool, NetlinkError> {
         let operation = format!("remove {address}/{prefix_len} from device {ifindex}");
         let request = RouteNetlinkMessage::DelAddress(message_for(ifindex, address, prefix_len));
         match self.change(request, 0, &operation).await {

@@ -70,7 +70,9 @@ impl Netlink {
         let open = || -> io::Result<AsyncFd<Socket>> {
             let mut socket = Socket::new(NETLINK_ROUTE)?;
             socket.set_non_blocking(true)?;
-            if nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::RcvBufForce, &KERNEL_BUFFER).is_err() {
+            if nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::RcvBufForce, &KERNEL_BUFFER)
+                .is_err()
+            {
                 socket.set_rx_buf_sz(KERNEL_BUFFER)?;
             }
             socket.bind(&SocketAddr::new(0, GROUPS))?;

@@ -5,7 +5,8 @@ use std::fmt;
 use netlink_packet_route::{
     RouteNetlinkMessage,
     link::{
-        InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
+        InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp,
+        XdpAttached,
     },
 };
 
@@ -100,7 +101,8 @@ impl Netlink {
     /// # Errors
     /// See [`NetlinkError`].
     pub async fn links(&self) -> Result<Vec<Link>, NetlinkError> {
-        let answers = self.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()), "list network devices").await?;
+        let answers =
+            self.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()), "list network devices").await?;
         Ok(answers.iter().filter_map(from_answer).collect())
     }
 
@@ -156,7 +158,9 @@ impl Netlink {
         match self.get(RouteNetlinkMessage::GetLink(message), operation).await {
             Ok(answer) => Ok(answer.as_ref().and_then(from_answer)),
             // ERANGE and EINVAL: a name longer than a device name can be.
-            Err(error) if matches!(error.errno(), Some(libc::ENODEV | libc::ERANGE | libc::EINVAL)) => Ok(None),
+            Err(error) if matches!(error.errno(), Some(libc::ENODEV | libc::ERANGE | libc::EINVAL)) => {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }
@@ -203,7 +207,8 @@ pub(super) fn from_message(message: &LinkMessage) -> Link {
                 if let LinkInfo::Kind(kind) = info {
                     link.kind = Some(kind.to_string());
                 } else if let LinkInfo::Data(InfoData::Vlan(vlan)) = info {
-                    link.vlan = vlan.iter().find_map(|v| if let InfoVlan::Id(id) = v { Some(*id) } else { None });
+                    link.vlan =
+                        vlan.iter().find_map(|v| if let InfoVlan::Id(id) = v { Some(*id) } else { None });
                 }
             }
         }

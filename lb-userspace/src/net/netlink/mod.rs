@@ -13,7 +13,9 @@ mod route;
 use std::{io, net::IpAddr, time::Duration};
 
 use futures_util::StreamExt;
-use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 pub use self::{
@@ -123,7 +125,11 @@ impl Netlink {
     }
 
     /// Asks for a whole table.
-    async fn dump(&self, message: RouteNetlinkMessage, operation: &str) -> Result<Vec<RouteNetlinkMessage>, NetlinkError> {
+    async fn dump(
+        &self,
+        message: RouteNetlinkMessage,
+        operation: &str,
+    ) -> Result<Vec<RouteNetlinkMessage>, NetlinkError> {
         let mut attempts = 0;
         loop {
             attempts += 1;
@@ -135,12 +141,21 @@ impl Netlink {
     }
 
     /// Asks for one object.
-    async fn get(&self, message: RouteNetlinkMessage, operation: &str) -> Result<Option<RouteNetlinkMessage>, NetlinkError> {
+    async fn get(
+        &self,
+        message: RouteNetlinkMessage,
+        operation: &str,
+    ) -> Result<Option<RouteNetlinkMessage>, NetlinkError> {
         Ok(self.exchange(message, 0, operation).await?.0.into_iter().next())
     }
 
     /// Asks for a change and waits until the kernel has made it.
-    async fn change(&self, message: RouteNetlinkMessage, flags: u16, operation: &str) -> Result<(), NetlinkError> {
+    async fn change(
+        &self,
+        message: RouteNetlinkMessage,
+        flags: u16,
+        operation: &str,
+    ) -> Result<(), NetlinkError> {
         self.exchange(message, flags | NLM_F_ACK, operation).await.map(drop)
     }
 

@@ -5,9 +5,7 @@ use std::net::IpAddr;
 use netlink_packet_core::NLM_F_CREATE;
 use netlink_packet_route::{
     RouteNetlinkMessage,
-    neighbour::{
-        NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage,
-    },
+    neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage},
 };
 
 use super::{Netlink, NetlinkError, family_of};
@@ -100,7 +98,9 @@ impl Netlink {
         }));
         let operation = format!("resolve {address} on device {ifindex}");
         match self.change(RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE, &operation).await {
-            Err(error) if error.errno() == Some(libc::ENOBUFS) => Err(NetlinkError::NeighbourTableFull { address }),
+            Err(error) if error.errno() == Some(libc::ENOBUFS) => {
+                Err(NetlinkError::NeighbourTableFull { address })
+            }
             other => other,
         }
     }

@@ -57,7 +57,8 @@ fn is_unreachable(errno: i32) -> bool {
 fn from_message(message: &RouteMessage) -> Option<Route> {
     let kind = message.header.kind;
     // IPv6 answers with the refusing route itself where IPv4 answers with an error.
-    if matches!(kind, RouteType::Unreachable | RouteType::Prohibit | RouteType::BlackHole | RouteType::Throw) {
+    if matches!(kind, RouteType::Unreachable | RouteType::Prohibit | RouteType::BlackHole | RouteType::Throw)
+    {
         return None;
     }
     let mut ifindex = None;

@@ -23,7 +23,10 @@ fn privileged_links_are_found_by_name_and_index() {
     director.block_on(|| async {
         let netlink = Netlink::open().unwrap();
         let d0 = netlink.link_by_name("d0").await.unwrap().unwrap();
-        assert_eq!((d0.name.as_str(), d0.mac, d0.kind.as_deref()), ("d0", Some([2, 0, 0, 0, 0, 1]), Some("veth")));
+        assert_eq!(
+            (d0.name.as_str(), d0.mac, d0.kind.as_deref()),
+            ("d0", Some([2, 0, 0, 0, 0, 1]), Some("veth"))
+        );
         assert!(d0.is_running() && !d0.loopback && d0.vlan.is_none() && d0.xdp.is_none());
         assert!(d0.peer_netnsid.is_some_and(|id| id >= 0), "{d0:?}");
         assert_eq!(netlink.link_by_index(d0.index).await.unwrap().as_ref(), Some(&d0));
@@ -62,12 +65,18 @@ fn privileged_addresses_are_added_once_and_removed_once() {
         assert!(v6_shown.contains("nodad") && v6_shown.contains("deprecated"), "{shown}");
         let all = netlink.addresses().await.unwrap();
         let found = all.iter().find(|a| a.address == v4.address).unwrap();
-        assert_eq!((found.prefix_len, found.label.as_deref(), found.scope), (32, Some("d0:vip0"), Scope::Host));
+        assert_eq!(
+            (found.prefix_len, found.label.as_deref(), found.scope),
+            (32, Some("d0:vip0"), Scope::Host)
+        );
         let found = all.iter().find(|a| a.address == v6.address).unwrap();
         assert!(found.prefix_len == 128 && !found.tentative && !found.dad_failed, "{found:?}");
         for new in [&v4, &v6] {
             assert!(netlink.remove_address(d0, new.address, new.prefix_len).await.unwrap());
-            assert!(!netlink.remove_address(d0, new.address, new.prefix_len).await.unwrap(), "it is gone already");
+            assert!(
+                !netlink.remove_address(d0, new.address, new.prefix_len).await.unwrap(),
+                "it is gone already"
+            );
         }
         let error = netlink.add_address(&NewAddress::host(4711, ip("192.0.2.1"))).await.unwrap_err();
         assert_eq!(error.errno(), Some(libc::ENODEV), "{error}");
@@ -117,7 +126,7 @@ fn privileged_a_probe_resolves_and_events_tell() {
         let known = until(&mut events, |event| {
             matches!(event, Event::Neighbour(n) if n.address == ip("192.168.4.100") && n.state.is_valid())
         });
-        let Event::Neighbour(known) = known.await else { unreachable!() };
+        let Event::Neighbour(known) = known.await else { panic!("another event") };
         assert_eq!((known.ifindex, known.mac), (d0, Some([2, 0, 0, 0, 0, 0x64])));
         assert!(netlink.neighbours().await.unwrap().iter().any(|n| n.address == known.address && n.mac == known.mac));
 
@@ -157,7 +166,15 @@ fn privileged_an_overflow_is_told() {
     let namespace = Namespace::new();
     namespace.ip("link add b0 type bridge");
     let batch = (0..200_u32)
-        .map(|n| format!("addr add 10.{}.{}.1/32 dev b0\naddr del 10.{}.{}.1/32 dev b0\n", n / 256, n % 256, n / 256, n % 256))
+        .map(|n| {
+            format!(
+                "addr add 10.{}.{}.1/32 dev b0\naddr del 10.{}.{}.1/32 dev b0\n",
+                n / 256,
+                n % 256,
+                n / 256,
+                n % 256
+            )
+        })
         .collect::<String>();
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), batch).unwrap();

@@ -61,7 +61,10 @@ fn wanting(links: Vec<Link>, route: Option<Route>) -> (Core, Vec<Action>) {
     assert_eq!(core.step(Event::Started, Duration::ZERO), [Action::ReadTables]);
     assert_eq!(core.step(Event::Tables { links, neighbours: vec![] }, Duration::ZERO), []);
     let actions = core.step(Event::Wanted([ip(100)].into()), Duration::ZERO);
-    assert_eq!(actions, [Action::LookUpRoutes(vec![ip(100)]), Action::Publish(vec![(ip(100), Some(UNKNOWN))])]);
+    assert_eq!(
+        actions,
+        [Action::LookUpRoutes(vec![ip(100)]), Action::Publish(vec![(ip(100), Some(UNKNOWN))])]
+    );
     let actions = core.step(Event::Routes(vec![(ip(100), route)]), Duration::ZERO);
     (core, actions)
 }
@@ -86,7 +89,11 @@ fn what_each_route_means() {
     let table = [
         ("none", None, unresolved(Reason::NoRoute)),
         ("own address", Some(Route { local: true, ..on_link(1) }), Resolution::Local),
-        ("router", Some(Route { gateway: Some(router), ..on_link(ETH0) }), unresolved(Reason::Gateway(router))),
+        (
+            "router",
+            Some(Route { gateway: Some(router), ..on_link(ETH0) }),
+            unresolved(Reason::Gateway(router)),
+        ),
         ("unknown device", Some(on_link(99)), unresolved(Reason::LinkDown)),
         ("on the segment", Some(on_link(ETH0)), UNKNOWN),
     ];
@@ -105,7 +112,12 @@ fn what_each_device_means() {
         ("Ethernet", vec![eth0.clone()], ETH0, through(ETH0, 0)),
         ("down", vec![Link { up: false, ..eth0.clone() }], ETH0, unresolved(Reason::LinkDown)),
         ("no carrier", vec![Link { carrier: false, ..eth0.clone() }], ETH0, unresolved(Reason::LinkDown)),
-        ("no Ethernet address", vec![Link { mac: None, ..eth0.clone() }], ETH0, unresolved(Reason::Device(ETH0))),
+        (
+            "no Ethernet address",
+            vec![Link { mac: None, ..eth0.clone() }],
+            ETH0,
+            unresolved(Reason::Device(ETH0)),
+        ),
         ("VLAN", vec![eth0.clone(), vlan_device()], VLAN7, through(ETH0, 100)),
         (
             "VLAN with its own Ethernet address",
@@ -128,7 +140,10 @@ fn what_each_device_means() {
         ),
         (
             "VLAN on a VLAN",
-            vec![Link { kind: Some("vlan".into()), vlan: Some(5), lower: Some(3), ..eth0.clone() }, vlan_device()],
+            vec![
+                Link { kind: Some("vlan".into()), vlan: Some(5), lower: Some(3), ..eth0.clone() },
+                vlan_device(),
+            ],
             VLAN7,
             unresolved(Reason::Device(VLAN7)),
         ),
@@ -142,7 +157,7 @@ fn what_each_device_means() {
     for (name, links, ifindex, expected) in table {
         let (mut core, _) = wanting(links, Some(on_link(ifindex)));
         let known = Neighbour { ifindex, ..entry(NeighbourState::Reachable, Some(WEB)) };
-        let _ = change(&mut core, Kernel::Neighbour(known), MS);
+        drop(change(&mut core, Kernel::Neighbour(known), MS));
         assert_eq!(core.resolution(ip(100)), Some(expected), "{name}");
     }
 }
@@ -154,7 +169,7 @@ fn every_transition_of_a_neighbour() {
     for from in NeighbourState::ALL {
         for to in NeighbourState::ALL {
             let (mut core, _) = wanting(vec![device(ETH0)], Some(on_link(ETH0))); // probed at 0
-            let _ = change(&mut core, Kernel::Neighbour(entry(from, mac(from))), 100 * MS);
+            drop(change(&mut core, Kernel::Neighbour(entry(from, mac(from))), 100 * MS));
             let actions = change(&mut core, Kernel::Neighbour(entry(to, mac(to))), 200 * MS);
             let expected = match to {
                 NeighbourState::Reachable
@@ -164,10 +179,10 @@ fn every_transition_of_a_neighbour() {
                 | NeighbourState::NoArp
                 | NeighbourState::Permanent => resolved(WEB),
                 NeighbourState::Failed => unresolved(Reason::NoAnswer),
-                NeighbourState::None | NeighbourState::Incomplete => match from {
-                    NeighbourState::Failed => unresolved(Reason::NoAnswer),
-                    _ => UNKNOWN,
-                },
+                NeighbourState::None | NeighbourState::Incomplete if from == NeighbourState::Failed => {
+                    unresolved(Reason::NoAnswer)
+                }
+                NeighbourState::None | NeighbourState::Incomplete => UNKNOWN,
             };
             assert_eq!(core.resolution(ip(100)), Some(expected), "{from:?} → {to:?}");
             assert_eq!(probes(&actions), 0, "{from:?} → {to:?}: nothing is due 200 ms after a probe");
@@ -185,7 +200,7 @@ fn every_transition_of_a_neighbour() {
 #[test]
 fn a_neighbour_that_becomes_stale_is_refreshed_at_once() {
     let (mut core, _) = wanting(vec![device(ETH0)], Some(on_link(ETH0)));
-    let _ = change(&mut core, Kernel::Neighbour(entry(NeighbourState::Reachable, Some(WEB))), MS);
+    drop(change(&mut core, Kernel::Neighbour(entry(NeighbourState::Reachable, Some(WEB))), MS));
     let stale = Kernel::Neighbour(entry(NeighbourState::Stale, Some(WEB)));
     assert_eq!(change(&mut core, stale, 30_000 * MS), [Action::Probe(vec![(ETH0, ip(100))])]);
     assert_eq!(core.next_deadline(), 30_000 * MS + KEEP_ALIVE);
@@ -194,7 +209,7 @@ fn a_neighbour_that_becomes_stale_is_refreshed_at_once() {
 #[test]
 fn a_dead_one_is_asked_for_again_as_soon_as_the_kernel_gives_up() {
     let (mut core, _) = wanting(vec![device(ETH0)], Some(on_link(ETH0)));
-    let _ = change(&mut core, Kernel::Neighbour(entry(NeighbourState::Incomplete, None)), MS);
+    drop(change(&mut core, Kernel::Neighbour(entry(NeighbourState::Incomplete, None)), MS));
     assert_eq!(core.step(Event::Timer, 2999 * MS), []);
     let actions = change(&mut core, Kernel::Neighbour(entry(NeighbourState::Failed, None)), 3000 * MS);
     assert_eq!(
@@ -222,27 +237,27 @@ fn changes_of_the_ethernet_addresses_are_followed() {
 #[test]
 fn a_link_that_goes_down_and_comes_back() {
     let (mut core, _) = wanting(vec![device(ETH0)], Some(on_link(ETH0)));
-    let _ = change(&mut core, Kernel::Neighbour(entry(NeighbourState::Reachable, Some(WEB))), MS);
-    let _ = change(&mut core, Kernel::Link(Link { up: false, ..device(ETH0) }), 1000 * MS);
+    drop(change(&mut core, Kernel::Neighbour(entry(NeighbourState::Reachable, Some(WEB))), MS));
+    drop(change(&mut core, Kernel::Link(Link { up: false, ..device(ETH0) }), 1000 * MS));
     assert_eq!(core.resolution(ip(100)), Some(unresolved(Reason::LinkDown)));
     assert_eq!(core.next_deadline(), 1000 * MS + SETTLE, "routes are looked up again");
     assert_eq!(core.step(Event::Timer, 1000 * MS + SETTLE), [Action::LookUpRoutes(vec![ip(100)])]);
-    let _ = core.step(Event::Routes(vec![(ip(100), None)]), 1021 * MS);
-    let _ = change(&mut core, Kernel::NeighbourGone { ifindex: ETH0, address: ip(100) }, 1022 * MS);
+    drop(core.step(Event::Routes(vec![(ip(100), None)]), 1021 * MS));
+    drop(change(&mut core, Kernel::NeighbourGone { ifindex: ETH0, address: ip(100) }, 1022 * MS));
     assert_eq!(core.resolution(ip(100)), Some(unresolved(Reason::NoRoute)));
 
-    let _ = change(&mut core, Kernel::Link(device(ETH0)), 2000 * MS);
+    drop(change(&mut core, Kernel::Link(device(ETH0)), 2000 * MS));
     assert_eq!(core.step(Event::Timer, 2000 * MS + SETTLE), [Action::LookUpRoutes(vec![ip(100)])]);
     let actions = core.step(Event::Routes(vec![(ip(100), Some(on_link(ETH0)))]), 2021 * MS);
     assert_eq!(probes(&actions), 1);
-    let _ = change(&mut core, Kernel::LinkGone(ETH0), 3000 * MS);
+    drop(change(&mut core, Kernel::LinkGone(ETH0), 3000 * MS));
     assert_eq!(core.resolution(ip(100)), Some(unresolved(Reason::LinkDown)));
 }
 
 #[test]
 fn only_routes_that_cover_a_wanted_address_are_looked_up_again() {
     let (mut core, _) = wanting(vec![device(ETH0)], Some(on_link(ETH0)));
-    let _ = change(&mut core, Kernel::Neighbour(entry(NeighbourState::Reachable, Some(WEB))), MS);
+    drop(change(&mut core, Kernel::Neighbour(entry(NeighbourState::Reachable, Some(WEB))), MS));
     let quiet = core.next_deadline();
     for elsewhere in ["192.168.4.0/26", "10.0.0.0/8", "::/0"] {
         assert_eq!(change(&mut core, Kernel::Route(elsewhere.parse().unwrap()), 2 * MS), []);
@@ -250,7 +265,7 @@ fn only_routes_that_cover_a_wanted_address_are_looked_up_again() {
     }
     for (n, covering) in ["192.168.4.100/32", "192.168.4.0/24", "0.0.0.0/0"].into_iter().enumerate() {
         let at = 1000 * MS * u32::try_from(n).unwrap();
-        let _ = change(&mut core, Kernel::Route(covering.parse().unwrap()), at);
+        drop(change(&mut core, Kernel::Route(covering.parse().unwrap()), at));
         assert_eq!(core.step(Event::Timer, at + SETTLE), [Action::LookUpRoutes(vec![ip(100)])], "{covering}");
     }
 }
@@ -275,7 +290,7 @@ fn another_device_is_probed_at_once() {
 #[test]
 fn lost_events_make_the_tables_be_read_again_but_not_in_a_rush() {
     let (mut core, _) = wanting(vec![device(ETH0)], Some(on_link(ETH0)));
-    let _ = change(&mut core, Kernel::Neighbour(entry(NeighbourState::Reachable, Some(WEB))), MS);
+    drop(change(&mut core, Kernel::Neighbour(entry(NeighbourState::Reachable, Some(WEB))), MS));
     assert_eq!(change(&mut core, Kernel::Overrun, 10 * MS), []);
     assert_eq!(core.next_deadline(), RE_READ_SPACING);
     assert_eq!(core.step(Event::Timer, RE_READ_SPACING), [Action::ReadTables]);
@@ -298,8 +313,8 @@ fn an_address_no_longer_wanted_is_withdrawn_and_left_alone() {
 fn ten_thousand_addresses_take_one_batch_each() {
     let all: Vec<IpAddr> = (0..10_000_u32).map(|n| IpAddr::from((0x0a00_0000 + n).to_be_bytes())).collect();
     let mut core = Core::new();
-    let _ = core.step(Event::Started, Duration::ZERO);
-    let _ = core.step(Event::Tables { links: vec![device(ETH0)], neighbours: vec![] }, Duration::ZERO);
+    drop(core.step(Event::Started, Duration::ZERO));
+    drop(core.step(Event::Tables { links: vec![device(ETH0)], neighbours: vec![] }, Duration::ZERO));
     let actions = core.step(Event::Wanted(all.iter().copied().collect()), Duration::ZERO);
     assert_eq!(actions.first(), Some(&Action::LookUpRoutes(all.clone())));
     let routes = all.iter().map(|&address| (address, Some(on_link(ETH0)))).collect();
