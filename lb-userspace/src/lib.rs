@@ -1,6 +1,8 @@
-//! What `lbctl` is made of: the configuration, what the tables should say ([`plane`]), and the kernel's side
-//! of it ([`dataplane`]).
+//! What `lbctl` is made of: the configuration, what the tables should say ([`plane`]), the kernel's side of it
+//! ([`dataplane`]), the host's network ([`net`]), and the real-server helper.
 
 pub mod config;
 pub mod dataplane;
+pub mod net;
 pub mod plane;
+pub mod realserver;

@@ -1,0 +1,10 @@
+//! What the director and the real-server helper know of and do to the kernel's network configuration.
+//!
+//! [`netlink`] is a thin asynchronous layer on rtnetlink: it asks, changes and listens, and decides nothing.
+//! [`neighbours`] keeps the Ethernet addresses of the real servers known, because the datapath writes frames
+//! past the kernel's own neighbour table and so never makes the kernel resolve or refresh anything.
+
+pub mod neighbours;
+pub mod netlink;
+#[cfg(test)]
+pub(crate) mod testing;
