@@ -32,14 +32,20 @@ enum Command {
     Setup,
 }
 
-fn main() -> anyhow::Result<ExitCode> {
-    match Arguments::parse().command {
-        Command::Build(arguments) => cargo::run(&arguments)?,
-        Command::Test(arguments) => test::run(&arguments)?,
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Build(arguments) => cargo::run(&arguments),
+        Command::Test(arguments) => test::run(&arguments),
         Command::Vm(arguments) => return vm::run(arguments),
-        Command::Setup => setup::run()?,
+        Command::Setup => setup::run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            progress(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Writes a result to standard output.

@@ -26,6 +26,8 @@ pub(crate) use kernel::Kernel;
 
 /// The exit code of a command that was still running when its time was up, as timeout(1) has it.
 const TIMED_OUT: u8 = 124;
+/// The exit code if the command was not run, or nothing is known of it.
+const FAILED: u8 = 125;
 
 /// `cargo xtask vm`
 #[derive(Debug, clap::Args)]
@@ -57,7 +59,8 @@ pub(crate) struct Arguments {
     /// Let each instruction take one nanosecond of the guest's time: times measured inside count instructions
     #[arg(long)]
     icount: bool,
-    /// The command and its arguments; its output and exit code become those of this one
+    /// The command and its arguments; its output and exit code become those of this one (124: timed out, 125: no
+    /// guest)
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
@@ -161,7 +164,22 @@ impl Guest {
     }
 }
 
-pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(arguments: Arguments) -> ExitCode {
+    let timeout = arguments.timeout;
+    match start(arguments) {
+        Ok(Outcome::Exited(code)) => ExitCode::from(code),
+        Ok(Outcome::TimedOut) => {
+            crate::progress(&format!("not done after {timeout} s; give it more with --timeout"));
+            ExitCode::from(TIMED_OUT)
+        }
+        Err(error) => {
+            crate::progress(&format!("error: {error:#}"));
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn start(arguments: Arguments) -> anyhow::Result<Outcome> {
     crate::setup::vm()?;
     let mut guest = Guest::new(arguments.kernel);
     guest.timeout = (arguments.timeout > 0).then(|| Duration::from_secs(arguments.timeout));
@@ -182,13 +200,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             guest.set(variable, value);
         }
     }
-    match guest.run(&arguments.command)? {
-        Outcome::Exited(code) => Ok(ExitCode::from(code)),
-        Outcome::TimedOut => {
-            crate::progress(&format!("not done after {} s; give it more with --timeout", arguments.timeout));
-            Ok(ExitCode::from(TIMED_OUT))
-        }
-    }
+    guest.run(&arguments.command)
 }
 
 /// The name of a variable, if a shell takes it.
