@@ -1,0 +1,204 @@
+//! `cargo xtask test`: all tiers of tests, and one line about each.
+//!
+//! | tier | what | needs |
+//! |---|---|---|
+//! | 0 | tables and vectors | |
+//! | 1 | properties and simulations | |
+//! | 2 | packets, on the host and through the kernel's test run | root |
+//! | 3 | network namespaces: the package `lb-tests` | root |
+//! | 4 | Debian's kernels, in a virtual machine | |
+//!
+//! Tiers 0 to 2 are one run of the tests of every other package, because one test program has tests of several
+//! tiers. Two words in the path of a test mean something here: a test that needs root has `as_root` in it, and one
+//! that tier 4 runs under the other kernels too has `every_kernel`.
+//!
+//! A tier that cannot run for want of root is skipped, and said to be; where `CI` is `true`, it fails. The tests
+//! get `LBCTL`, the path of the `lbctl` to test, and in CI `LBCTL_REQUIRE_PRIVILEGES=1`.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+
+use crate::vm::{Guest, Kernel, Outcome};
+use crate::{cargo, setup, toolchain};
+
+/// Is part of the path of a test that needs root.
+const AS_ROOT: &str = "as_root";
+/// Is part of the path of a test that runs under every kernel.
+const EVERY_KERNEL: &str = "every_kernel";
+/// How long one kernel may take, in emulation.
+const GUEST_TIMEOUT: Duration = Duration::from_secs(480);
+
+/// `cargo xtask test`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Run only this tier (0, 1 and 2 are one; may be repeated)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=4))]
+    tier: Vec<u8>,
+}
+
+/// What became of a tier that did not fail.
+enum Passed {
+    Whole,
+    /// Without what this says.
+    Partly(String),
+}
+
+/// A tier: the numbers that select it, its title, and what runs it.
+type Tier = (&'static [u8], &'static str, fn(&Setting) -> anyhow::Result<Passed>);
+
+const TIERS: [Tier; 3] = [
+    (&[0, 1, 2], "tiers 0-2: tables, properties, packets", host),
+    (&[3], "tier 3: network namespaces", namespaces),
+    (&[4], "tier 4: Debian's kernels", kernels),
+];
+
+/// What all tiers share.
+struct Setting {
+    is_root: bool,
+    is_ci: bool,
+    lbctl: PathBuf,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    setup::build_tools()?;
+    let is_ci = env::var("CI").is_ok_and(|value| value == "true" || value == "1");
+    let setting = Setting { is_root: toolchain::is_root(), is_ci, lbctl: cargo::lbctl(false)? };
+
+    let mut summary = Vec::new();
+    let mut failed = Vec::new();
+    for (numbers, title, tier) in TIERS {
+        if !arguments.tier.is_empty() && !numbers.iter().any(|number| arguments.tier.contains(number)) {
+            continue;
+        }
+        crate::progress(&format!("== {title}"));
+        let started = Instant::now();
+        let result = tier(&setting);
+        let seconds = started.elapsed().as_secs();
+        summary.push(match result {
+            Ok(Passed::Whole) => format!("{title}: passed ({seconds} s)"),
+            Ok(Passed::Partly(without)) if !setting.is_ci => {
+                format!("{title}: SKIPPED in part or whole: {without} ({seconds} s)")
+            }
+            Ok(Passed::Partly(without)) => {
+                failed.push(title);
+                format!("{title}: FAILED, because CI must skip nothing: {without}")
+            }
+            Err(error) => {
+                failed.push(title);
+                format!("{title}: FAILED ({seconds} s): {error:#}")
+            }
+        });
+    }
+    crate::say(&summary.join("\n"))?;
+    if let Some(first) = failed.first() {
+        bail!("{first} failed");
+    }
+    Ok(())
+}
+
+/// Tiers 0 to 2: the tests of every package but the one of tier 3.
+fn host(setting: &Setting) -> anyhow::Result<Passed> {
+    let mut cargo = setting.cargo_test();
+    cargo.args(["--workspace", "--exclude", "lb-tests"]);
+    if setting.is_root {
+        succeed(&mut cargo)?;
+        return Ok(Passed::Whole);
+    }
+    succeed(cargo.args(["--", "--skip", AS_ROOT]))?;
+    Ok(Passed::Partly(format!("tests with {AS_ROOT} in their names need root")))
+}
+
+/// Tier 3. One test at a time: each brings up directors and web servers that need the processors.
+fn namespaces(setting: &Setting) -> anyhow::Result<Passed> {
+    let mut cargo = setting.cargo_test();
+    cargo.args(["--package", "lb-tests", "--", "--test-threads=1"]);
+    if setting.is_root {
+        setup::lab()?;
+        succeed(&mut cargo)?;
+        return Ok(Passed::Whole);
+    }
+    succeed(cargo.args(["--skip", AS_ROOT]))?;
+    Ok(Passed::Partly("network namespaces need root".to_owned()))
+}
+
+/// Tier 4: the tests for every kernel, from the test programs of the host.
+fn kernels(setting: &Setting) -> anyhow::Result<Passed> {
+    setup::vm()?;
+    if setting.is_root {
+        // The guest sees the host's programs.
+        setup::lab()?;
+    }
+    let programs = cargo::executables(&["test", "--workspace", "--no-run"])?;
+    let programs: Vec<PathBuf> = programs.into_iter().filter(|program| has_tests(program)).collect();
+    if programs.is_empty() {
+        bail!("no test has `{EVERY_KERNEL}` in its name; one at least must load the program");
+    }
+    let mut failed = Vec::new();
+    for kernel in Kernel::ALL {
+        crate::progress(&format!("-- Linux {kernel}"));
+        let mut guest = Guest::new(kernel);
+        guest.timeout = Some(GUEST_TIMEOUT);
+        guest.share_read_only(cargo::workspace())?;
+        for program in &programs {
+            guest.share_read_only(program.parent().context("a test program without directory")?)?;
+        }
+        guest.share_read_only(setting.lbctl.parent().context("`lbctl` without directory")?)?;
+        guest.directory = cargo::workspace().to_owned();
+        guest.set("LBCTL", &setting.lbctl);
+        guest.set("LBCTL_REQUIRE_PRIVILEGES", "1");
+        guest.set("RUST_BACKTRACE", "1");
+        match guest.run(&script(&programs))? {
+            Outcome::Exited(0) => {}
+            Outcome::Exited(code) => failed.push(format!("{kernel} (exit code {code})")),
+            Outcome::TimedOut => {
+                failed.push(format!("{kernel} (not done after {} s)", GUEST_TIMEOUT.as_secs()))
+            }
+        }
+    }
+    if failed.is_empty() { Ok(Passed::Whole) } else { bail!("under Linux {}", failed.join(" and ")) }
+}
+
+/// Does this test program have tests for every kernel? One without the standard harness has none.
+fn has_tests(program: &Path) -> bool {
+    let listed = Command::new(program)
+        .args([EVERY_KERNEL, "--list", "--format=terse"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output();
+    listed.is_ok_and(|output| {
+        String::from_utf8_lossy(&output.stdout).lines().any(|line| line.ends_with(": test"))
+    })
+}
+
+/// A shell command that runs all of these, and fails if one of them does.
+fn script(programs: &[PathBuf]) -> Vec<OsString> {
+    let each = format!(
+        "status=0; for program; do \"$program\" {EVERY_KERNEL} --test-threads=1 || status=1; done; exit $status"
+    );
+    let start = ["sh", "-c", each.as_str(), "sh"].map(OsString::from);
+    start.into_iter().chain(programs.iter().map(OsString::from)).collect()
+}
+
+impl Setting {
+    fn cargo_test(&self) -> Command {
+        let mut cargo = cargo::command();
+        cargo.arg("test").env("LBCTL", &self.lbctl);
+        if self.is_ci {
+            cargo.env("LBCTL_REQUIRE_PRIVILEGES", "1");
+        }
+        cargo
+    }
+}
+
+fn succeed(command: &mut Command) -> anyhow::Result<()> {
+    let status = command.status().context("cargo cannot be run")?;
+    if !status.success() {
+        bail!("cargo test: {status}");
+    }
+    Ok(())
+}
