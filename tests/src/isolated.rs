@@ -36,13 +36,14 @@ const INSIDE: &str = "LBCTL_TEST_ISOLATED";
 /// If `body` fails or panics, the sandbox cannot be made, `test` names no test, or the test exceeds [`MAX_DURATION`].
 #[expect(clippy::panic, reason = "a test fails by panicking")]
 pub fn isolated(test: &str, body: impl FnOnce() -> anyhow::Result<()>) {
-    let result = match env::var(INSIDE) {
-        Ok(inside) if inside == test => enter().and_then(|()| body()),
-        _ if may_run_privileged(test) => run_inside(test),
-        _ => Ok(()),
-    };
-    if let Err(error) = result {
-        panic!("{error:?}");
+    if env::var(INSIDE).is_ok_and(|inside| inside == test) {
+        if let Err(error) = enter().and_then(|()| body()) {
+            panic!("{error:?}");
+        }
+    } else if may_run_privileged(test)
+        && let Err(error) = run_inside(test)
+    {
+        panic!("{error:#}");
     }
 }
 

@@ -243,7 +243,8 @@ impl Lab {
         Ok(command)
     }
 
-    /// Runs `work` on a thread of its own inside `node`'s network namespace, and waits for it.
+    /// Runs `work` on a thread of its own inside `node`'s network namespace, and waits for it. Commands that it starts
+    /// are inside, too. /proc/net is the main thread's; the node's is /proc/thread-self/net.
     ///
     /// # Errors
     /// The namespace cannot be entered. A panic of `work` is passed on.

@@ -75,8 +75,8 @@ fn nodes_have_their_macs_and_no_tentative_addresses() {
         assert!(!show.contains("tentative"), "{show}");
         let devices = Command::new("ip").args(["-brief", "link"]).output()?.stdout;
         assert_eq!(String::from_utf8(devices)?.lines().count(), 1, "only lo outside the lab's namespaces");
-        let ports = lab.enter(Node::Lvs1, || fs::read_to_string("/proc/net/dev"))??;
-        assert!(ports.contains("eth0"), "{ports}");
+        let devices = lab.enter(Node::Lvs1, || fs::read_to_string("/proc/thread-self/net/dev"))??;
+        assert!(devices.contains("eth0"), "{devices}");
         lab.down()
     });
 }
@@ -229,8 +229,8 @@ fn names_of_others_are_refused() {
     });
 }
 
-/// Builds a lab in a process that is killed after a while, at another point each time; the next lab comes up whatever
-/// was left, and `down` leaves nothing.
+/// Builds a lab in a process that is killed as soon as a certain file appears; the next lab comes up whatever was left,
+/// and removal leaves nothing.
 #[test]
 fn interrupted_labs_are_cleaned_up() {
     let test = "interrupted_labs_are_cleaned_up";
@@ -239,31 +239,42 @@ fn interrupted_labs_are_cleaned_up() {
         return;
     }
     isolated(test, || {
-        let mut were_partial = BTreeSet::new();
-        for millis in (0..400).step_by(25) {
-            let mut builder = Command::new(env::current_exe()?)
-                .args(["--exact", test])
-                .env("LBCTL_TEST_BUILD_AND_WAIT", "1")
-                .stdout(Stdio::null())
-                .spawn()?;
-            // Not synchronisation: the aim is to hit it anywhere.
-            let _ = wait_until(Duration::from_millis(millis), || false);
-            builder.kill()?;
-            builder.wait()?;
-            were_partial.insert(Remains::look()?.namespaces.len());
-            if millis % 50 == 0 {
+        let landmarks = [
+            "/run/lbctl-lab/state.json",
+            "/run/netns/lbhub",
+            "/run/netns/client",
+            "/run/netns/lvs2",
+            "/run/netns/web2",
+            "/run/lbctl-lab/web1/nginx.conf",
+            "/run/lbctl-lab/web1/nginx.pid",
+            "/run/lbctl-lab/web2/nginx.conf",
+        ];
+        let mut were_partial = 0;
+        for landmark in landmarks {
+            for is_rebuilt in [true, false] {
+                let mut builder = Command::new(env::current_exe()?)
+                    .args(["--exact", test])
+                    .env("LBCTL_TEST_BUILD_AND_WAIT", "1")
+                    .stdout(Stdio::null())
+                    .spawn()?;
+                while !fs::exists(landmark)? && builder.try_wait()?.is_none() {
+                    std::thread::yield_now();
+                }
+                builder.kill()?;
+                builder.wait()?;
+                if Lab::attach()?.is_none() {
+                    were_partial += 1;
+                    if is_rebuilt {
+                        Lab::builder().nginx(false).up()?.keep();
+                        assert!(Lab::attach()?.is_some(), "after {landmark}");
+                    }
+                }
+                assert!(!Remains::look()?.is_empty());
                 Remains::look()?.remove()?;
-                assert!(Remains::look()?.is_empty(), "after {millis} ms");
-            } else if Lab::attach()?.is_none() {
-                Lab::builder().nginx(false).up()?.down()?;
+                assert!(Remains::look()?.is_empty(), "after {landmark}");
             }
         }
-        assert!(
-            were_partial.iter().any(|count| (1..6).contains(count)),
-            "hit while building: {were_partial:?}"
-        );
-        Remains::look()?.remove()?;
-        assert!(Remains::look()?.is_empty());
+        assert!(were_partial > landmarks.len(), "hit while building: {were_partial}");
         Ok(())
     });
 }
@@ -302,22 +313,17 @@ fn killed_test_leaves_nothing() {
     assert!(wait_until(SOON, || ready.exists()), "the sandboxed lab comes up");
     fs::remove_file(&ready).unwrap();
     assert_eq!(sleepers(&mark), 1);
-    isolated_beside(test);
+    let beside = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "one_armed_web_servers_answer"])
+        .output()
+        .unwrap();
+    assert!(beside.status.success(), "{}", String::from_utf8_lossy(&beside.stdout));
     assert_eq!(names_outside(), names_before, "the lab cannot be seen from outside");
 
     outer.kill().unwrap();
     outer.wait().unwrap();
     assert!(wait_until(SOON, || sleepers(&mark) == 0), "the kernel ended everything inside");
     assert_eq!(names_outside(), names_before);
-}
-
-/// Another test of this binary, in its own sandbox, while the first one's lab is up.
-fn isolated_beside(test: &str) {
-    let output = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "one_armed_web_servers_answer"])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "beside {test}: {}", String::from_utf8_lossy(&output.stdout));
 }
 
 fn names_outside() -> BTreeSet<String> {
@@ -332,7 +338,7 @@ fn sleepers(mark: &str) -> usize {
         let words: Vec<_> = BufReader::new(file).split(0).map_while(Result::ok).collect();
         words == [b"sleep".to_vec(), mark.as_bytes().to_vec()]
     };
-    let entries = fs::read_dir("/proc").unwrap();
+    let entries = fs::read_dir("/proc").into_iter().flatten();
     entries.flatten().filter(|entry| entry.file_name().to_str().is_some_and(is_sleeper)).count()
 }
 
