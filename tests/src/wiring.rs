@@ -58,7 +58,7 @@ pub(crate) fn build(lab: &State) -> anyhow::Result<()> {
         netns::enter(HUB, || {
             xdp_pass::attach(&ports)?;
             // XDP switches receive merging on; packets should reach the real servers as the director sent them.
-            ports.iter().try_for_each(|port| offload_off(port, "gro"))
+            ports.iter().try_for_each(|port| offloads_off(port, &["gro"]))
         })??;
     }
     ip_batch(HUB, &hub_ports(lab.topology, &nodes))?;
@@ -73,8 +73,9 @@ fn build_node(topology: Topology, node: Node) -> anyhow::Result<()> {
             return set("net/ipv6/conf/all/forwarding", "1");
         }
         for interface in topology.interfaces(node) {
-            // A checksum left to the hardware does not survive XDP_TX on a veth.
-            offload_off(interface.name, "tx")?;
+            // A checksum or segmentation left to the hardware does not survive XDP_TX on a veth: the hub would cut a
+            // large packet into segments that still lack their checksums.
+            offloads_off(interface.name, &["tx", "tso", "gso"])?;
         }
         Ok(())
     })?
@@ -171,8 +172,9 @@ fn set(key: &str, value: &str) -> anyhow::Result<()> {
     fs::write(&path, value).with_context(|| format!("write {value} to {path}"))
 }
 
-fn offload_off(device: &str, feature: &str) -> anyhow::Result<()> {
-    netns::run(Command::new("ethtool").args(["-K", device, feature, "off"])).map(drop)
+fn offloads_off(device: &str, features: &[&str]) -> anyhow::Result<()> {
+    let switches = features.iter().flat_map(|feature| [feature, "off"]);
+    netns::run(Command::new("ethtool").args(["-K", device]).args(switches)).map(drop)
 }
 
 #[derive(Deserialize)]

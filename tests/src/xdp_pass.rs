@@ -35,30 +35,42 @@ struct ProgLoad {
     prog_name: [u8; 16],
 }
 
-/// `mov64 r0, 2 (XDP_PASS)` and `exit`, as `struct bpf_insn` in memory: opcode, registers, offset, immediate.
+/// Two `struct bpf_insn` as in memory: opcode, registers, offset, immediate; little-endian.
 #[repr(C, align(8))]
 struct Program([u8; 16]);
-static PASS: Program = Program([0xb7, 0, 0, 0, 2, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0]);
+
+impl Program {
+    /// `r0 = verdict` and `exit`.
+    const fn answer(verdict: u8) -> Self {
+        Self([0xb7, 0, 0, 0, verdict, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0])
+    }
+}
+
+static PASS: Program = Program::answer(2);
 
 /// Attaches the program in native mode to `devices` of the network namespace that the calling thread is in.
 pub(crate) fn attach(devices: &[String]) -> anyhow::Result<()> {
-    let program = load().context("the pass-all XDP program does not load; is this root, with CAP_BPF?")?;
+    attach_program(devices, &PASS)
+}
+
+fn attach_program(devices: &[String], program: &'static Program) -> anyhow::Result<()> {
+    let program = load(program).context("an XDP program does not load; is this root, with CAP_BPF?")?;
     let mut socket = Socket::new(NETLINK_ROUTE).context("netlink socket")?;
     socket.bind_auto().context("netlink socket")?;
     socket.connect(&SocketAddr::new(0, 0)).context("netlink socket")?;
     for device in devices {
-        set_xdp(&socket, device, &program).with_context(|| format!("{device}: pass-all XDP program"))?;
+        set_xdp(&socket, device, &program).with_context(|| format!("attach an XDP program to {device}"))?;
     }
     Ok(())
 }
 
-fn load() -> io::Result<OwnedFd> {
+fn load(program: &'static Program) -> io::Result<OwnedFd> {
     let mut prog_name = [0; 16];
-    prog_name[..8].copy_from_slice(b"lab_pass");
+    prog_name[..8].copy_from_slice(b"lab_xdp\0");
     let attr = ProgLoad {
         prog_type: BPF_PROG_TYPE_XDP,
         insn_cnt: 2,
-        insns: PASS.0.as_ptr().addr() as u64,
+        insns: program.0.as_ptr().addr() as u64,
         license: c"GPL".as_ptr().addr() as u64,
         log_level: 0,
         log_size: 0,
@@ -97,5 +109,70 @@ fn set_xdp(socket: &Socket, device: &str, program: &OwnedFd) -> anyhow::Result<(
     match acknowledgement.code {
         None => Ok(()),
         Some(_) => Err(acknowledgement.to_io().into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::process::Command;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::topology::HUB;
+    use crate::{Lab, Node, isolated, netns, wait_until};
+
+    static TX: Program = Program::answer(3);
+
+    /// What a device of the calling thread's namespace has received, in packets (/proc/net/dev, second column).
+    fn received(device: &str) -> u64 {
+        let devices = fs::read_to_string("/proc/thread-self/net/dev").unwrap();
+        let line = devices.lines().find_map(|line| line.trim().strip_prefix(&format!("{device}:"))).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Sends a hundred frames to a director that sends every frame back by `XDP_TX`; how many arrive at its peer?
+    fn returned(has_pass_program: bool, is_peer_merging: bool) -> anyhow::Result<u64> {
+        let lab = Lab::builder().pass_program(has_pass_program).nginx(false).up()?;
+        lab.enter(Node::Lvs1, || attach_program(&["eth0".to_owned()], &TX))??;
+        if is_peer_merging {
+            netns::enter(HUB, || {
+                netns::run(Command::new("ethtool").args(["-K", "lvs1-eth0", "gro", "on"]))
+            })??;
+        }
+        lab.exec(
+            Node::Client,
+            ["ip", "neigh", "add", "192.168.4.2", "lladdr", "02:00:00:00:04:02", "dev", "eth0"],
+        )?;
+        let before = netns::enter(HUB, || received("lvs1-eth0"))?;
+        let socket = lab.enter(Node::Client, || std::net::UdpSocket::bind("192.168.4.10:0"))??;
+        for _ in 0..100 {
+            socket.send_to(b"?", "192.168.4.2:9")?;
+        }
+        // The director's device counts what its program saw.
+        assert!(
+            wait_until(Duration::from_secs(5), || lab.enter(Node::Lvs1, || received("eth0")).unwrap() >= 100)
+        );
+        let mut after = 0;
+        let _all = wait_until(Duration::from_millis(500), || {
+            after = netns::enter(HUB, || received("lvs1-eth0")).unwrap();
+            after >= before + 100
+        });
+        lab.down()?;
+        Ok(after - before)
+    }
+
+    #[test]
+    fn transmitted_frames_arrive_only_where_the_peer_polls() {
+        isolated("xdp_pass::tests::transmitted_frames_arrive_only_where_the_peer_polls", || {
+            // The director's own stack may add a few, for IPv6 multicast.
+            let [with, without, merging] =
+                [returned(true, false)?, returned(false, false)?, returned(false, true)?];
+            assert!(with >= 100, "{with}");
+            assert!(without < 10, "{without}");
+            // The other way to make a peer poll, since Linux 5.13.
+            assert!(merging >= 100, "{merging}");
+            Ok(())
+        });
     }
 }
