@@ -58,7 +58,7 @@ impl LabBuilder {
                 bail!("a {} lab is already up; `cargo xtask lab down` removes it", lab.topology());
             }
             // Takes the locked directory with it.
-            Remains::look()?.remove()?;
+            Remains::look()?.remove_locked()?;
         }
         state::refuse_foreign()?;
         let lock = state::lock()?;
@@ -126,11 +126,6 @@ impl Lab {
     /// As for [`Remains::remove`].
     pub fn down(mut self) -> anyhow::Result<()> {
         self.is_owned = false;
-        Self::remove()
-    }
-
-    fn remove() -> anyhow::Result<()> {
-        let _lock = state::lock()?;
         Remains::look()?.remove()
     }
 
@@ -274,7 +269,7 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         if self.is_owned
-            && let Err(error) = Self::remove()
+            && let Err(error) = Remains::look().and_then(Remains::remove)
         {
             eprintln!("the lab was not removed: {error:#}; `cargo xtask lab down` tries again");
         }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,6 +20,9 @@ pub const LAB_DIR: &str = "/run/lbctl-lab";
 
 /// How long processes get to end, after SIGTERM and again after SIGKILL.
 const END_OF_PROCESSES: Duration = Duration::from_secs(3);
+
+/// How long to wait for another command that builds or removes a lab.
+const OTHERS_END: Duration = Duration::from_secs(5);
 
 /// Where `lbctl` keeps what belongs to an instance; instances in the lab are called like their node.
 const INSTANCE_DIRS: [&str; 2] = ["/run/lbctl", "/sys/fs/bpf/lbctl"];
@@ -61,14 +65,33 @@ impl State {
 }
 
 /// Keeps other labs out while one is built or removed. Released when dropped.
+///
+/// Waits a while for others: what an interrupted lab was just starting holds its lock until it turns into that program.
 pub(crate) fn lock() -> anyhow::Result<File> {
-    fs::create_dir_all(LAB_DIR).with_context(|| format!("{LAB_DIR}; is this root?"))?;
-    let dir = File::open(LAB_DIR).context(LAB_DIR)?;
+    let mut taken = try_lock();
+    let is_decided = wait_until(OTHERS_END, || {
+        if matches!(taken, Ok(None)) {
+            taken = try_lock();
+        }
+        !matches!(taken, Ok(None))
+    });
+    let lock = taken.with_context(|| format!("lock {LAB_DIR}; is this root?"))?;
+    lock.filter(|_| is_decided)
+        .with_context(|| format!("{LAB_DIR}: another command is building or removing the lab"))
+}
+
+/// `None` if somebody else has the lock, or removed the directory meanwhile.
+fn try_lock() -> io::Result<Option<File>> {
+    fs::create_dir_all(LAB_DIR)?;
+    let dir = File::open(LAB_DIR)?;
     match dir.try_lock() {
-        Ok(()) => Ok(dir),
-        Err(TryLockError::WouldBlock) => bail!("{LAB_DIR}: another command is building or removing the lab"),
-        Err(TryLockError::Error(error)) => Err(error).context(LAB_DIR),
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::Error(error)) => return Err(error),
     }
+    let is_current =
+        fs::metadata(LAB_DIR).is_ok_and(|now| dir.metadata().is_ok_and(|ours| ours.ino() == now.ino()));
+    Ok(Some(dir).filter(|_| is_current))
 }
 
 /// Everything on the system that a lab made, complete or not.
@@ -111,12 +134,21 @@ impl Remains {
         *self == Self::default()
     }
 
-    /// Ends the processes in the namespaces, then removes everything.
+    /// Ends the processes in the namespaces, then removes everything, also what came since [`Remains::look`].
     ///
     /// # Errors
-    /// The caller is inside one of the namespaces, a process does not end, or a name or directory cannot be removed.
-    /// What is left can be looked for and removed again.
+    /// The caller is inside one of the namespaces, another command is building a lab, a process does not end, or a name
+    /// or directory cannot be removed. What is left can be looked for and removed again.
     pub fn remove(self) -> anyhow::Result<()> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        let _lock = lock()?;
+        Self::look()?.remove_locked()
+    }
+
+    /// As [`Remains::remove`], for a caller that has the lock.
+    pub(crate) fn remove_locked(self) -> anyhow::Result<()> {
         self.end_processes()?;
         for name in self.namespaces.into_iter().chain(self.names_of_nothing) {
             netns::delete(name)?;
