@@ -95,7 +95,7 @@ type Entry = (NeighbourState, Option<[u8; 6]>);
 const UNKNOWN: Resolution = Resolution::Unresolved { reason: Reason::Incomplete };
 
 /// The state: what is wanted, what the kernel said, and when to ask again.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Core {
     targets: BTreeMap<IpAddr, Target>,
     links: HashMap<u32, Link>,
@@ -111,27 +111,11 @@ pub struct Core {
     changed: BTreeSet<IpAddr>,
 }
 
-impl Default for Core {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Core {
     /// Wants nothing and knows nothing; the first step reads the tables.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            targets: BTreeMap::new(),
-            links: HashMap::new(),
-            neighbours: HashMap::new(),
-            due: BTreeSet::new(),
-            unsettled: BTreeSet::new(),
-            look_up_at: None,
-            read_at: Duration::ZERO,
-            last_read: None,
-            changed: BTreeSet::new(),
-        }
+        Self::default()
     }
 
     /// When the next step is due at the latest.
