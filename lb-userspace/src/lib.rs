@@ -2,7 +2,9 @@
 //! ([`dataplane`]), the host's network ([`net`]), and the real-server helper.
 
 pub mod config;
+pub mod cli;
 pub mod dataplane;
+pub mod director;
 pub mod net;
 pub mod plane;
 pub mod realserver;

@@ -1,0 +1,51 @@
+//! `lbctl down`.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use hyper::Method;
+
+use super::InstanceArgs;
+use crate::director::lock::Lock;
+use crate::director::{client, teardown};
+use crate::net::netlink::Netlink;
+
+/// Stop the director and undo everything it did: virtual addresses, the program, its tables.
+///
+/// Works too when the daemon was killed. To stop the daemon and leave the traffic, kill it (SIGKILL): the next
+/// `lbctl up` takes over.
+#[derive(Debug, Args)]
+pub(super) struct DownArgs {
+    #[command(flatten)]
+    instance: InstanceArgs,
+}
+
+/// How long a daemon may take to let go of its lock.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(super) async fn run(args: &DownArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    let instance = &args.instance.instance;
+    if Lock::is_held(instance) {
+        client::call::<()>(&instance.socket(), Method::POST, "/v1/down").await?;
+        let gone = async {
+            while Lock::is_held(instance) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, gone)
+            .await
+            .map_err(|_elapsed| anyhow::anyhow!("the daemon has undone everything but does not end; kill it"))?;
+    } else if teardown::is_anything_left(instance) {
+        teardown::undo(instance, &Netlink::open()?).await?;
+    } else {
+        writeln!(out, "instance \"{instance}\" is not up")?;
+    }
+    // What is left are the lock and the log of nobody; another daemon's directory is not empty.
+    for file in [instance.lock_file(), instance.log_file()] {
+        std::fs::remove_file(file).unwrap_or_default();
+    }
+    std::fs::remove_dir(instance.run_dir()).unwrap_or_default();
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,122 @@
+//! The command line. Exit codes: 0 done; 1 refused or failed, with the reason on standard error; 2 the command
+//! line itself is wrong. A reader that goes away (`lbctl list | head`) is no failure.
+
+mod check;
+mod down;
+mod reload;
+mod up;
+
+use std::io::{self, IsTerminal as _, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, ConfigError, wants_color};
+use crate::director::instance::Instance;
+use crate::realserver::cli::RealserverArgs;
+
+/// A layer-4 load balancer: an XDP program forwards, a daemon keeps its tables.
+#[derive(Debug, Parser)]
+#[command(name = "lbctl", version, max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the director: balance the configured virtual servers
+    Up(up::UpArgs),
+    /// Stop the director and undo everything it did
+    Down(down::DownArgs),
+    /// Go over to the changed configuration without losing a packet or a connection
+    Reload(InstanceArgs),
+    /// Say what is wrong with a configuration, without touching anything
+    Check(check::CheckArgs),
+    /// Make this host a real server for direct routing, undo that, or say what is wrong with it
+    Realserver(RealserverArgs),
+}
+
+/// Which director on this host.
+#[derive(Debug, Args)]
+pub struct InstanceArgs {
+    /// Name of the director, where one host has several
+    #[arg(long, value_name = "NAME", env = "LBCTL_INSTANCE", default_value = "default")]
+    pub instance: Instance,
+}
+
+/// Which configuration.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// The configuration
+    #[arg(short, long, value_name = "FILE", env = "LBCTL_CONFIG", default_value = "/etc/lbctl/lbctl.toml")]
+    pub config: PathBuf,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&anyhow::Error::new(error)),
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(code) => code,
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    match cli.command {
+        Command::Up(args) => up::run(args).await,
+        Command::Down(args) => down::run(&args, &mut out).await,
+        Command::Reload(args) => reload::run(&args, &mut out).await,
+        Command::Check(args) => check::run(&args, &mut out),
+        Command::Realserver(args) => {
+            let vips = |path: &std::path::Path| -> anyhow::Result<_> {
+                Ok(Config::load(path)?.virtual_servers.iter().map(|server| server.address).collect())
+            };
+            crate::realserver::cli::run(&args, vips, &mut out).await.map(ExitCode::from)
+        }
+    }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    })
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    let mut err = io::stderr().lock();
+    let text = match error.downcast_ref::<ConfigError>() {
+        Some(error) => error.render(wants_color(&io::stderr())),
+        None => format!("lbctl: {error:#}"),
+    };
+    // Nobody is left to tell if standard error is gone.
+    writeln!(err, "{}", text.trim_end()).unwrap_or_default();
+    ExitCode::FAILURE
+}
+
+/// Logs to the journal where systemd reads it, else to standard error, with times unless it is a terminal.
+fn start_logging() {
+    use tracing_subscriber::layer::SubscriberExt as _;
+    use tracing_subscriber::util::SubscriberInitExt as _;
+
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_unset| tracing_subscriber::EnvFilter::new("info"));
+    let registry = tracing_subscriber::registry().with(filter);
+    let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
+    let started = match journal {
+        Some(journal) => registry.with(journal).try_init(),
+        None => {
+            let layer = tracing_subscriber::fmt::layer().with_target(false).with_writer(io::stderr);
+            registry.with(layer.with_ansi(io::stderr().is_terminal())).try_init()
+        }
+    };
+    // A second call in one process finds the first one's logging.
+    started.unwrap_or_default();
+}

@@ -1,0 +1,130 @@
+//! The daemon's API: HTTP/1.1 and JSON on a Unix socket.
+//!
+//! Each request becomes a [`Request`] to the daemon's loop, which alone changes anything.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, oneshot};
+
+use super::instance::Instance;
+
+/// What the daemon says of itself. JSON schema `lbctl/status/v1`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// "lbctl/status/v1".
+    pub schema: String,
+    /// The instance's name.
+    pub instance: String,
+    /// The daemon's process id.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
+    /// `router_id`.
+    pub router_id: String,
+    /// Number of virtual servers.
+    pub virtual_servers: usize,
+    /// Real servers whose MAC is not known.
+    pub unresolved: Vec<String>,
+    /// Why the tables are not as configured; absent if they are.
+    pub pending: Option<String>,
+}
+
+/// A reload's outcome.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// What an operator should know.
+    pub notes: Vec<String>,
+}
+
+/// Why a request was refused.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Refused {
+    /// In words, possibly several lines.
+    pub error: String,
+}
+
+/// What the loop is asked.
+#[derive(Debug)]
+pub enum Request {
+    /// Say how it is.
+    Status(oneshot::Sender<Status>),
+    /// Read the configuration again.
+    Reload(oneshot::Sender<Result<Reloaded, Refused>>),
+    /// Undo everything and end.
+    Down(oneshot::Sender<Result<(), Refused>>),
+    /// The rates of all real servers.
+    Rates(oneshot::Sender<serde_json::Value>),
+}
+
+/// At most so many requests wait; more are refused, for who asks so often is broken.
+const QUEUE: usize = 64;
+
+type Loop = mpsc::Sender<Request>;
+
+/// Serves the API.
+///
+/// # Errors
+///
+/// The socket cannot be made.
+pub fn serve(instance: &Instance) -> io::Result<mpsc::Receiver<Request>> {
+    let path = instance.socket();
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&path)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o660))?;
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    let router = Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/rates", get(rates))
+        .route("/v1/reload", post(reload))
+        .route("/v1/down", post(down))
+        .with_state(sender);
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!("the API ended: {error}");
+        }
+    });
+    Ok(receiver)
+}
+
+type Failure = (StatusCode, Json<Refused>);
+
+async fn ask<A>(to: &Loop, request: impl FnOnce(oneshot::Sender<A>) -> Request) -> Result<A, Failure> {
+    let busy = |_| {
+        let error = "the daemon is busy or ending; try again".to_owned();
+        (StatusCode::SERVICE_UNAVAILABLE, Json(Refused { error }))
+    };
+    let (sender, receiver) = oneshot::channel();
+    to.try_send(request(sender)).map_err(|_full| busy(()))?;
+    receiver.await.map_err(|_gone| busy(()))
+}
+
+fn refuse(refused: Refused) -> Failure {
+    (StatusCode::CONFLICT, Json(refused))
+}
+
+async fn status(State(to): State<Loop>) -> Result<Json<Status>, Failure> {
+    ask(&to, Request::Status).await.map(Json)
+}
+
+async fn rates(State(to): State<Loop>) -> Result<Json<serde_json::Value>, Failure> {
+    ask(&to, Request::Rates).await.map(Json)
+}
+
+async fn reload(State(to): State<Loop>) -> Result<Json<Reloaded>, Failure> {
+    ask(&to, Request::Reload).await?.map(Json).map_err(refuse)
+}
+
+async fn down(State(to): State<Loop>) -> Result<Json<()>, Failure> {
+    ask(&to, Request::Down).await?.map(Json).map_err(refuse)
+}

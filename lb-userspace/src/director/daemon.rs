@@ -1,0 +1,133 @@
+//! The daemon's loop: requests and signals first, then news of neighbours and links, then the clock.
+
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use super::api::{self, Refused, Reloaded, Request, Status};
+use super::state::Director;
+use crate::net::netlink::{Event, Events, Netlink};
+
+/// How often failed changes are retried.
+const RETRY: Duration = Duration::from_secs(1);
+/// How often expired connections are looked for.
+const SWEEP: Duration = Duration::from_secs(30);
+
+fn every(period: Duration) -> Interval {
+    let mut interval = interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    reload: Signal,
+}
+
+/// Runs until it is told to end; then everything is undone.
+///
+/// # Errors
+///
+/// Signals or the API's socket cannot be had, or not everything could be undone.
+pub async fn run(mut director: Director, ready: impl FnOnce()) -> anyhow::Result<()> {
+    let mut signals = Signals {
+        terminate: signal(SignalKind::terminate())?,
+        interrupt: signal(SignalKind::interrupt())?,
+        reload: signal(SignalKind::hangup())?,
+    };
+    let mut requests = api::serve(director.instance())?;
+    let mut events = Netlink::events()?;
+    let (mut retry, mut sweep) = (every(RETRY), every(SWEEP));
+    ready();
+    loop {
+        tokio::select! {
+            biased;
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
+            _ = signals.reload.recv() => drop(reload(&mut director).await),
+            Some(request) = requests.recv() => {
+                if let Some(answer) = serve(&mut director, request).await {
+                    let result = director.stop().await.map_err(|error| Refused { error: format!("{error:#}") });
+                    let failed = result.as_ref().err().map(|refused| refused.error.clone());
+                    // Who asked may be gone; what was asked is done.
+                    drop(answer.send(result));
+                    // The answer goes out on another task, and this is the process's end.
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    return failed.map_or(Ok(()), |error| Err(anyhow::anyhow!(error)));
+                }
+            }
+            () = director.neighbours_changed() => director.follow_neighbours(),
+            event = events.next() => follow(&mut director, &mut events, event).await,
+            _ = retry.tick() => director.retry(),
+            _ = sweep.tick() => director.sweep(),
+        }
+    }
+    tracing::info!("ending: the datapath is taken down");
+    sd_notify::notify(&[sd_notify::NotifyState::Stopping]).unwrap_or_default();
+    close(&mut requests);
+    director.stop().await
+}
+
+fn close(requests: &mut mpsc::Receiver<Request>) {
+    requests.close();
+}
+
+async fn follow(director: &mut Director, events: &mut Events, event: Result<Event, crate::net::netlink::NetlinkError>) {
+    match event {
+        Ok(Event::Link(_) | Event::Overrun) => director.follow_interfaces().await,
+        Ok(_) => {}
+        Err(error) => {
+            tracing::error!("no news of the network's changes: {error}");
+            match Netlink::events() {
+                Ok(new) => *events = new,
+                Err(_) => tokio::time::sleep(RETRY).await,
+            }
+        }
+    }
+}
+
+async fn reload(director: &mut Director) -> Result<Reloaded, Refused> {
+    sd_notify::notify(&[sd_notify::NotifyState::Reloading]).unwrap_or_default();
+    let result = director.reload().await;
+    sd_notify::notify(&[sd_notify::NotifyState::Ready]).unwrap_or_default();
+    match result {
+        Ok(notes) => {
+            tracing::info!("configuration reloaded");
+            Ok(Reloaded { notes })
+        }
+        Err(error) => {
+            tracing::error!("configuration not reloaded, the old one stays in force: {error:#}");
+            Err(Refused { error: format!("{error:#}") })
+        }
+    }
+}
+
+type Answer = tokio::sync::oneshot::Sender<Result<(), Refused>>;
+
+/// Serves a request; returns whom to answer when it is the end.
+async fn serve(director: &mut Director, request: Request) -> Option<Answer> {
+    // An asker that is gone needs no answer.
+    match request {
+        Request::Status(answer) => drop(answer.send(status(director))),
+        Request::Rates(answer) => drop(answer.send(serde_json::Value::Null)),
+        Request::Reload(answer) => drop(answer.send(reload(director).await)),
+        Request::Down(answer) => return Some(answer),
+    }
+    None
+}
+
+fn status(director: &Director) -> Status {
+    Status {
+        schema: "lbctl/status/v1".to_owned(),
+        instance: director.instance().name().to_owned(),
+        pid: std::process::id(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        router_id: director.config().director.router_id.clone(),
+        virtual_servers: director.config().virtual_servers.len(),
+        unresolved: director.unresolved().iter().map(ToString::to_string).collect(),
+        pending: director.pending().map(ToOwned::to_owned),
+    }
+}

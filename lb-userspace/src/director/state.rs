@@ -1,0 +1,345 @@
+//! The director's state, and the changes that it can undergo.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use lb_common::conn::Ticks;
+
+use super::addresses;
+use super::instance::Instance;
+use super::interfaces;
+use super::preflight;
+use super::record::Record;
+use crate::config::Config;
+use crate::dataplane::attach::{self, Mode};
+use crate::dataplane::loader::{self, Capacity, Loaded};
+use crate::net::neighbours::{Neighbours, Resolution, Resolutions};
+use crate::net::netlink::{Link, Netlink};
+use crate::plane::applied::Applied;
+use crate::plane::apply::{Hop, Hops, apply, follow_hops};
+use crate::plane::desired::Desired;
+use crate::plane::plan::{Limits, Step, plan, ring_space_after};
+use crate::plane::{janitor, store::Store};
+
+/// How long `up` and `reload` wait for the MACs of real servers before they go on without.
+const RESOLVE_FOR: Duration = Duration::from_millis(1500);
+
+/// A running director.
+#[derive(Debug)]
+pub struct Director {
+    instance: Instance,
+    config_path: PathBuf,
+    config: Config,
+    loaded: Loaded,
+    netlink: Netlink,
+    neighbours: Neighbours,
+    resolutions: tokio::sync::watch::Receiver<Resolutions>,
+    hops: Hops,
+    unresolved: BTreeSet<IpAddr>,
+    record: Record,
+    ring_space: u32,
+    pending: Option<String>,
+}
+
+impl Director {
+    /// Starts forwarding: tables, then the program on the interfaces, then the VIPs. Tables and links that an
+    /// earlier daemon left are taken over as they are.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps it from forwarding. What had been done is undone, unless it was taken over.
+    pub async fn start(instance: Instance, config_path: &Path, config: Config) -> anyhow::Result<Self> {
+        let netlink = Netlink::open()?;
+        let links = preflight::interfaces(&config, netlink.links().await)?;
+        let taken_over = !instance.pinned_links().is_empty();
+        let capacity =
+            Capacity { ipv4: config.director.max_connections, ipv6: config.director.max_connections_ipv6 };
+        let loaded = loader::load(Some(&instance.pin_dir()), capacity)?;
+        let neighbours = Neighbours::start()?;
+        let mut record = Record::read(&instance.record_file()).context("what an earlier daemon did is not known")?;
+        record.pid = std::process::id();
+        record.config = config_path.to_owned();
+        let resolutions = neighbours.resolutions();
+        let mut director = Self {
+            config_path: config_path.to_owned(),
+            loaded,
+            netlink,
+            neighbours,
+            resolutions,
+            hops: Hops::new(),
+            unresolved: BTreeSet::new(),
+            record,
+            ring_space: 0,
+            pending: None,
+            instance,
+            config,
+        };
+        if let Err(error) = director.bring_up(&links).await {
+            if !taken_over {
+                super::teardown::undo(&director.instance, &director.netlink).await.unwrap_or_else(|problems| {
+                    tracing::error!("not everything could be undone: {problems}");
+                });
+            }
+            return Err(error);
+        }
+        Ok(director)
+    }
+
+    async fn bring_up(&mut self, links: &[Link]) -> anyhow::Result<()> {
+        self.check_capacity();
+        let desired = Desired::from_config(&self.config);
+        self.resolve(&desired).await;
+        self.reach(&desired)?;
+        self.record.write(&self.instance.record_file())?;
+        self.put_program_on(links).await?;
+        self.leave_interfaces(links);
+        self.put_addresses(links).await
+    }
+
+    fn check_capacity(&self) {
+        let buckets = self.loaded.tables.connections4.len();
+        let wanted = lb_common::conn::buckets_for(self.config.director.max_connections) as usize;
+        if buckets != wanted {
+            tracing::warn!(
+                "max_connections: the connection table keeps its size until `lbctl down` and `lbctl up`"
+            );
+        }
+    }
+
+    /// Reads the configuration again and goes over to it.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it; then nothing has changed.
+    pub async fn reload(&mut self) -> anyhow::Result<Vec<String>> {
+        let config = Config::load(&self.config_path)?;
+        let links = preflight::interfaces(&config, self.netlink.links().await)?;
+        let desired = Desired::from_config(&config);
+        self.plan(&desired)?;
+        let mut notes: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
+        let old = &self.config.director;
+        if (old.max_connections, old.max_connections_ipv6)
+            != (config.director.max_connections, config.director.max_connections_ipv6)
+        {
+            notes.push("max_connections: takes effect with `lbctl down` and `lbctl up`".to_owned());
+        }
+        if old.xdp_mode != config.director.xdp_mode {
+            notes.push("xdp_mode: takes effect with `lbctl down` and `lbctl up`".to_owned());
+        }
+        // From here on only the kernel can refuse; a program that cannot be attached is the likeliest, so first.
+        let before = std::mem::replace(&mut self.config, config);
+        if let Err(error) = self.put_program_on(&links).await {
+            self.config = before;
+            let links = preflight::interfaces(&self.config, self.netlink.links().await)?;
+            self.leave_interfaces(&links);
+            return Err(error);
+        }
+        self.resolve(&desired).await;
+        self.reach(&desired)?;
+        self.put_addresses(&links).await?;
+        self.leave_interfaces(&links);
+        for address in &self.unresolved {
+            notes.push(format!("real server {address}: its MAC address is not known yet"));
+        }
+        Ok(notes)
+    }
+
+    fn plan(&self, desired: &Desired) -> anyhow::Result<Vec<Step>> {
+        let tables = &self.loaded.tables;
+        let applied = Applied::read(tables)?;
+        let limits = Limits {
+            servers: tables.destinations().len(),
+            services: usize::from(u16::MAX),
+            ring_words: u32::try_from(tables.rings().len()).unwrap_or(u32::MAX),
+        };
+        Ok(plan(&applied, desired, limits, self.ring_space)?)
+    }
+
+    /// Changes the tables to what is desired.
+    fn reach(&mut self, desired: &Desired) -> anyhow::Result<()> {
+        let steps = self.plan(desired)?;
+        self.ring_space = ring_space_after(&steps).unwrap_or(self.ring_space);
+        let result = apply(&mut self.loaded.tables, &steps, &self.hops);
+        self.pending = result.as_ref().err().map(ToString::to_string);
+        if !steps.is_empty() {
+            tracing::info!(steps = steps.len(), "tables changed");
+        }
+        Ok(result?)
+    }
+
+    /// What was not applied is tried again.
+    pub fn retry(&mut self) {
+        if self.pending.is_some() {
+            let desired = Desired::from_config(&self.config);
+            match self.reach(&desired) {
+                Ok(()) => tracing::info!("the tables are as configured again"),
+                Err(error) => tracing::error!("the tables are not as configured: {error:#}"),
+            }
+        }
+    }
+
+    /// Asks for the MACs of all real servers, and waits a little for the answers.
+    async fn resolve(&mut self, desired: &Desired) {
+        let wanted = desired.real_addresses();
+        self.neighbours.set_wanted(wanted.clone());
+        let known = |resolutions: &Resolutions| {
+            wanted.iter().all(|address| {
+                resolutions.get(address).is_some_and(|found| !matches!(found, Resolution::Unresolved { .. }))
+            })
+        };
+        // Whether it times out or not, what is known by then is what counts.
+        let waited = tokio::time::timeout(RESOLVE_FOR, self.resolutions.wait_for(known)).await;
+        drop(waited);
+        self.follow_neighbours();
+    }
+
+    /// Waits for news of the real servers' MACs.
+    pub async fn neighbours_changed(&mut self) {
+        if self.resolutions.changed().await.is_err() {
+            // The keeper restarts itself and does not end; if it does, there is no more news.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Writes what is known of the real servers' MACs into the tables, and reports what changed.
+    pub fn follow_neighbours(&mut self) {
+        let resolutions = self.resolutions.borrow_and_update().clone();
+        let mut unresolved = BTreeSet::new();
+        self.hops.clear();
+        for (address, resolution) in &resolutions {
+            match resolution {
+                Resolution::Resolved { dst_mac, src_mac, ifindex, vlan } => {
+                    let hop = Hop::Link { to: *dst_mac, from: *src_mac, interface: *ifindex, vlan: *vlan };
+                    self.hops.insert(*address, hop);
+                }
+                Resolution::Local => {
+                    self.hops.insert(*address, Hop::Local);
+                }
+                Resolution::Unresolved { reason } => {
+                    unresolved.insert(*address);
+                    if !self.unresolved.contains(address) {
+                        tracing::warn!("real server {address} {reason}");
+                    }
+                }
+            }
+        }
+        for address in self.unresolved.difference(&unresolved).filter(|a| resolutions.contains_key(a)) {
+            tracing::info!("real server {address} is reachable");
+        }
+        self.unresolved = unresolved;
+        follow_hops(&self.loaded.tables, &self.hops);
+    }
+
+    async fn put_program_on(&mut self, links: &[Link]) -> anyhow::Result<()> {
+        let mut problems = Vec::new();
+        for link in links {
+            if !interfaces::introduce(&self.loaded.tables, link) {
+                problems.push(format!("interface {}: no slot is free for index {}", link.name, link.index));
+                continue;
+            }
+            let mode = self.config.director.xdp_mode;
+            let program = self.loaded.program()?;
+            match interfaces::attach(program, &self.instance, &self.netlink, link, mode).await {
+                Ok(Some(Mode::Native)) => tracing::info!("interface {}: native XDP", link.name),
+                Ok(Some(Mode::Generic)) => tracing::info!("interface {}: generic XDP", link.name),
+                Ok(None) => tracing::info!("interface {}: program replaced, traffic taken over", link.name),
+                Err(error) => problems.push(format!("{:#}", anyhow::Error::new(error))),
+            }
+        }
+        anyhow::ensure!(problems.is_empty(), "{}", problems.join("\n"));
+        Ok(())
+    }
+
+    /// Takes the program off the interfaces that are not among `links`.
+    fn leave_interfaces(&self, links: &[Link]) {
+        for index in self.instance.pinned_links() {
+            if links.iter().all(|link| link.index != index) {
+                attach::detach(&self.instance.link_pin(index));
+                interfaces::forget(&self.loaded.tables, index);
+            }
+        }
+    }
+
+    /// An interface got another MAC, or other links appeared: the program must know.
+    pub async fn follow_interfaces(&mut self) {
+        let Ok(links) = self.netlink.links().await else { return };
+        for link in links.iter().filter(|link| self.config.director.interfaces.contains(&link.name)) {
+            interfaces::introduce(&self.loaded.tables, link);
+        }
+    }
+
+    /// Puts the wanted VIPs on the host and removes those of ours that are not wanted any more.
+    async fn put_addresses(&mut self, links: &[Link]) -> anyhow::Result<()> {
+        let wanted = addresses::wanted(&self.config);
+        let missing = addresses::missing(&self.netlink, &wanted, links).await?;
+        // The intention first: whatever is added is known to be ours, even if the process dies now.
+        self.record.addresses.extend(missing.iter().cloned());
+        self.record.write(&self.instance.record_file())?;
+        for own in &missing {
+            addresses::add(&self.netlink, own).await?;
+            tracing::info!("virtual address {} added", own.address);
+        }
+        let (kept, unwanted): (Vec<_>, Vec<_>) =
+            self.record.addresses.drain(..).partition(|own| wanted.contains(&own.address));
+        for own in &unwanted {
+            addresses::remove(&self.netlink, own).await?;
+            tracing::info!("virtual address {} removed", own.address);
+        }
+        self.record.addresses = kept;
+        self.record.write(&self.instance.record_file())?;
+        Ok(())
+    }
+
+    /// Drops expired connections and frees what nobody uses.
+    pub fn sweep(&mut self) {
+        let tables = &self.loaded.tables;
+        let used = janitor::sweep(tables, now());
+        match janitor::free_retired(tables, &used) {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "removed real servers have no connections any more"),
+            Err(error) => tracing::error!("removed real servers cannot be freed: {error}"),
+        }
+    }
+
+    /// Stops forwarding and undoes everything.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        let Self { instance, netlink, loaded, neighbours, .. } = self;
+        drop((loaded, neighbours));
+        super::teardown::undo(&instance, &netlink).await
+    }
+
+    /// The instance.
+    pub fn instance(&self) -> &Instance {
+        &self.instance
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The tables.
+    pub fn tables(&self) -> &crate::dataplane::tables::Tables {
+        &self.loaded.tables
+    }
+
+    /// Real servers whose MAC is not known.
+    pub fn unresolved(&self) -> &BTreeSet<IpAddr> {
+        &self.unresolved
+    }
+
+    /// Why the tables are not as configured, if they are not.
+    pub fn pending(&self) -> Option<&str> {
+        self.pending.as_deref()
+    }
+}
+
+/// The time that the program sees now.
+pub fn now() -> Ticks {
+    let clock = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC_COARSE)
+        .map_or(Duration::ZERO, Duration::from);
+    Ticks::from_nanoseconds(u64::try_from(clock.as_nanos()).unwrap_or(u64::MAX))
+}

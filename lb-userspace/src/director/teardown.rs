@@ -1,0 +1,54 @@
+//! Undoes what a director did, whether its daemon runs or not.
+
+use std::fs;
+use std::io;
+
+use super::addresses;
+use super::instance::Instance;
+use super::record::Record;
+use crate::dataplane::{attach, loader};
+use crate::net::netlink::Netlink;
+
+/// Removes the VIPs that were added, the program, the tables and the runtime files of an instance; what is not
+/// there is no error.
+///
+/// # Errors
+///
+/// Everything that could not be undone, after everything else was.
+pub async fn undo(instance: &Instance, netlink: &Netlink) -> anyhow::Result<()> {
+    let mut problems = Vec::new();
+    match Record::read(&instance.record_file()) {
+        Ok(record) => {
+            for own in &record.addresses {
+                if let Err(error) = addresses::remove(netlink, own).await {
+                    problems.push(format!("virtual address {}: {error}", own.address));
+                }
+            }
+        }
+        Err(error) => problems.push(format!("{}: {error}", instance.record_file().display())),
+    }
+    for index in instance.pinned_links() {
+        attach::detach(&instance.link_pin(index));
+    }
+    loader::unpin_tables(&instance.pin_dir());
+    if let Some(parent) = instance.pin_dir().parent() {
+        // Another instance may be there; then the directory stays.
+        fs::remove_dir(parent).unwrap_or_default();
+    }
+    anyhow::ensure!(problems.is_empty(), "{}", problems.join("\n"));
+    for file in [instance.record_file(), instance.socket()] {
+        match fs::remove_file(&file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                problems.push(format!("{}: {error}", file.display()));
+            }
+            _ => {}
+        }
+    }
+    anyhow::ensure!(problems.is_empty(), "{}", problems.join("\n"));
+    Ok(())
+}
+
+/// Is there anything to undo?
+pub fn is_anything_left(instance: &Instance) -> bool {
+    instance.pin_dir().exists() || instance.record_file().exists()
+}
