@@ -1,6 +1,7 @@
 //! `cargo xtask`: what the project does to itself. One module per command; each installs what it needs, if it may.
 
 mod cargo;
+mod demo;
 mod lab;
 mod setup;
 mod test;
@@ -29,6 +30,8 @@ enum Command {
     Test(test::Arguments),
     /// Run a command as root under one of Debian's kernels, in a virtual machine
     Vm(vm::Arguments),
+    /// Show what it does: real servers, a director, requests, a reload, a killed daemon, in namespaces
+    Demo,
     /// Network namespaces with a client, two directors and two web servers
     Lab(lab::LabArgs),
     /// Install what the build, the tests, the lab and the demo need
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Command::Build(arguments) => cargo::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Vm(arguments) => return vm::run(arguments),
+        Command::Demo => demo::run(),
         Command::Lab(arguments) => lab::run(arguments),
         Command::Setup => setup::run(),
     };
