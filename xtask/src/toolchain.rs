@@ -24,7 +24,9 @@ use std::time::{Duration, Instant};
 /// The target of the BPF programs. All supported hosts are little-endian.
 pub(crate) const TARGET: &str = "bpfel-unknown-none";
 
-/// The nightly named in messages: the last one known to use LLVM 22, the newest LLVM that Debian packages.
+/// The newest LLVM that Debian 12 packages, which its `rustc-web` uses.
+const LLVM: u32 = 22;
+/// The nightly named in messages: one that uses that LLVM.
 const NIGHTLY: &str = "nightly-2026-05-20";
 const LINKER_VERSION: &str = "0.13.0";
 /// Majors of LLVM that `bpf-linker` [`LINKER_VERSION`] can be built against (its cargo features `llvm-NN`).
@@ -118,6 +120,7 @@ pub(crate) fn find_or_install(log: &mut dyn Write) -> Result<Toolchain> {
              apt-get install --no-install-recommends {}",
             DEBIAN_PACKAGES.join(" ")
         ));
+        problems.extend(find_linker(LLVM)?.is_none().then(|| without_linker(LLVM).0));
     }
     problems.dedup();
     Err(Error(format!("the BPF programs cannot be compiled:\n{}", problems.join("\n"))))
@@ -141,6 +144,9 @@ fn nightly_with_source(_log: &mut dyn Write) -> Result<Option<Compiler>> {
 
 fn add_source_to_nightly(log: &mut dyn Write) -> Result<Option<Compiler>> {
     for (name, compiler) in nightlies() {
+        if has_source(&compiler.rustc) {
+            continue;
+        }
         note(log, &format!("adding rust-src to the toolchain {name}"));
         let mut rustup = Command::new("rustup");
         rustup.args(["component", "add", "rust-src", "--toolchain", &name]).stdout(Stdio::null());
@@ -200,35 +206,25 @@ fn install_debian(log: &mut dyn Write) -> Result<Option<Compiler>> {
 
 /// The major of the LLVM in this compiler; `None` if it does not run.
 fn llvm_of(rustc: &Path) -> Option<u32> {
-    let version = output(Command::new(rustc).arg("-vV").env_remove("RUSTUP_TOOLCHAIN"))?;
+    let version = output(Command::new(rustc).arg("-vV"))?;
     let llvm = version.lines().find_map(|line| line.strip_prefix("LLVM version: "))?;
     llvm.split('.').next()?.parse().ok()
 }
 
 // ------------------------------------------------------------------------------------------------- linker
 
-/// `bpf-linker` for objects of this LLVM: the one on the path or in cargo's home, else a newly built one.
+/// `bpf-linker` for objects of this LLVM: the one that is there, else a newly built one.
 fn linker(llvm: u32, log: &mut dyn Write) -> Result<PathBuf> {
-    let home = cargo_home()?;
-    let path = env::var_os("PATH").unwrap_or_default();
-    let mut candidates = env::split_paths(&path).chain([home.join("bin")]).map(|dir| dir.join("bpf-linker"));
-    if let Some(found) = candidates.find(|linker| serves(linker, llvm)) {
+    if let Some(found) = find_linker(llvm)? {
         return Ok(found);
     }
-    let prefix = PathBuf::from(format!("/usr/lib/llvm-{llvm}"));
-    // libLLVM.so is all that is linked; the package of that name brings it, with llvm-config, from apt.
-    let package = format!("llvm-{llvm}-dev");
-    let prefix_is_there = prefix.join("lib/libLLVM.so").exists();
-    if !prefix_is_there && is_root() && has_apt() {
-        apt_install(&[&package], log)?;
-    } else if !prefix_is_there {
-        return Err(Error(format!(
-            "bpf-linker for LLVM {llvm} is missing; run\n    \
-             apt-get install --no-install-recommends {package}\n    \
-             LLVM_PREFIX={} cargo {}",
-            prefix.display(),
-            install_arguments(llvm).join(" ")
-        )));
+    let home = cargo_home()?;
+    let prefix = llvm_prefix(llvm);
+    if !prefix.join("lib/libLLVM.so").exists() {
+        if !is_root() || !has_apt() {
+            return Err(without_linker(llvm));
+        }
+        apt_install(&[&llvm_package(llvm)], log)?;
     }
     note(log, &format!("installing bpf-linker {LINKER_VERSION} (about a minute)"));
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -242,6 +238,35 @@ fn linker(llvm: u32, log: &mut dyn Write) -> Result<PathBuf> {
         return Ok(built);
     }
     Err(Error(format!("{}: built, but does not run; try it with --version", built.display())))
+}
+
+/// The linker on the path or in cargo's home.
+fn find_linker(llvm: u32) -> Result<Option<PathBuf>> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let mut directories = env::split_paths(&path).chain([cargo_home()?.join("bin")]);
+    Ok(directories
+        .find_map(|directory| Some(directory.join("bpf-linker")).filter(|linker| serves(linker, llvm))))
+}
+
+fn without_linker(llvm: u32) -> Error {
+    Error(format!(
+        "no bpf-linker that reads LLVM {llvm}; run\n    \
+         apt-get install --no-install-recommends {}\n    \
+         LLVM_PREFIX={} cargo {}",
+        llvm_package(llvm),
+        llvm_prefix(llvm).display(),
+        install_arguments(llvm).join(" ")
+    ))
+}
+
+/// Where Debian's package of this LLVM is.
+fn llvm_prefix(llvm: u32) -> PathBuf {
+    PathBuf::from(format!("/usr/lib/llvm-{llvm}"))
+}
+
+/// The package with `libLLVM.so`, which is all that `bpf-linker` is linked with.
+fn llvm_package(llvm: u32) -> String {
+    format!("llvm-{llvm}-dev")
 }
 
 fn install_arguments(llvm: u32) -> Vec<String> {
