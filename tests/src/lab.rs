@@ -60,8 +60,12 @@ impl LabBuilder {
             // Takes the locked directory with it.
             Remains::look()?.remove_locked()?;
         }
-        state::refuse_foreign()?;
         let lock = state::lock()?;
+        if let Err(error) = state::refuse_foreign() {
+            // Made by the lock. Stays if it is not empty, which is when another lab came up just now.
+            fs::remove_dir(LAB_DIR).ok();
+            return Err(error);
+        }
         self.0.save()?;
         let lab = Lab { state: self.0, is_owned: true };
         let built = lab.build();

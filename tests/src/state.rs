@@ -25,7 +25,8 @@ const END_OF_PROCESSES: Duration = Duration::from_secs(3);
 const OTHERS_END: Duration = Duration::from_secs(5);
 
 /// Where `lbctl` keeps what belongs to an instance; instances in the lab are called like their node.
-const INSTANCE_DIRS: [&str; 2] = ["/run/lbctl", "/sys/fs/bpf/lbctl"];
+const PINS: &str = "/sys/fs/bpf/lbctl";
+const RUNTIME: &str = "/run/lbctl";
 
 /// How the lab was asked for. Written before the first namespace is made, and again when the lab is complete.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,7 +123,14 @@ impl Remains {
             }
         }
         if has_begun {
-            remains.directories.extend(instance_dirs().filter(|dir| dir.exists()));
+            for node in Node::ALL {
+                let [pins, runtime] = instance_dirs(node);
+                // The same bpffs can be visible where another /run is, and pins there be somebody else's: without the
+                // runtime directory of their daemon in this /run they stay. They go first, as long as it proves them ours.
+                if runtime.exists() {
+                    remains.directories.extend([pins, runtime].into_iter().filter(|dir| dir.exists()));
+                }
+            }
         }
         remains.directories.extend(Some(PathBuf::from(LAB_DIR)).filter(|dir| dir.exists()));
         Ok(remains)
@@ -158,7 +166,7 @@ impl Remains {
         for dir in self.directories {
             fs::remove_dir_all(&dir).with_context(|| dir.display().to_string())?;
         }
-        for dir in INSTANCE_DIRS {
+        for dir in [PINS, RUNTIME] {
             // Only if empty, and then as good as gone; other instances may live here.
             fs::remove_dir(dir).ok();
         }
@@ -205,7 +213,7 @@ pub(crate) fn refuse_foreign() -> anyhow::Result<()> {
             }
         }
     }
-    if let Some(dir) = instance_dirs().find(|dir| dir.exists()) {
+    if let Some(dir) = Node::ALL.into_iter().flat_map(instance_dirs).find(|dir| dir.exists()) {
         let dir = dir.display();
         bail!(
             "{dir} belongs to an lbctl instance outside the lab; stop it with `lbctl down --instance`, or rm -r {dir}"
@@ -219,6 +227,7 @@ fn names() -> impl Iterator<Item = &'static str> {
     Node::ALL.into_iter().map(Node::name).chain([HUB])
 }
 
-fn instance_dirs() -> impl Iterator<Item = PathBuf> {
-    INSTANCE_DIRS.into_iter().flat_map(|dir| Node::ALL.map(|node| Path::new(dir).join(node.name())))
+/// The pins of the instance called like `node`, and its runtime directory.
+fn instance_dirs(node: Node) -> [PathBuf; 2] {
+    [PINS, RUNTIME].map(|dir| Path::new(dir).join(node.name()))
 }

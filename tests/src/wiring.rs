@@ -62,7 +62,8 @@ pub(crate) fn build(lab: &State) -> anyhow::Result<()> {
         })??;
     }
     ip_batch(HUB, &hub_ports(lab.topology, &nodes))?;
-    wait_for_ports(nodes.iter().map(|node| lab.topology.interfaces(*node).len()).sum())
+    wait_for_ports(nodes.iter().map(|node| lab.topology.interfaces(*node).len()).sum())?;
+    nodes.iter().try_for_each(|node| wait_for_interfaces(lab.topology, *node))
 }
 
 fn build_node(topology: Topology, node: Node) -> anyhow::Result<()> {
@@ -196,6 +197,34 @@ fn wait_for_ports(expected: usize) -> anyhow::Result<()> {
     let count = last?;
     if !all_forward {
         bail!("{count} of {expected} bridge ports forward after {PORTS_FORWARD:?}");
+    }
+    Ok(())
+}
+
+#[derive(Deserialize)]
+struct Link {
+    ifname: String,
+    operstate: String,
+}
+
+/// The node's ends came up before the hub's, so without carrier, and the kernel lets such a device send only when its
+/// link watch has seen the carrier come. Until then it drops every packet, and TCP tries again only a second later.
+fn wait_for_interfaces(topology: Topology, node: Node) -> anyhow::Result<()> {
+    let expected = topology.interfaces(node).len();
+    let up = || -> anyhow::Result<usize> {
+        let json =
+            netns::enter(node.name(), || netns::run(Command::new("ip").args(["-json", "link", "show"])))??;
+        let links: Vec<Link> = serde_json::from_str(&json).context("output of ip -json link")?;
+        Ok(links.iter().filter(|link| link.ifname.starts_with("eth") && link.operstate == "UP").count())
+    };
+    let mut last = Ok(0);
+    let all_are_up = wait_until(PORTS_FORWARD, || {
+        last = up();
+        last.as_ref().is_ok_and(|count| *count == expected)
+    });
+    let count = last?;
+    if !all_are_up {
+        bail!("{count} of {expected} interfaces of {node} are operational after {PORTS_FORWARD:?}");
     }
     Ok(())
 }

@@ -88,6 +88,36 @@ fn nodes_have_their_macs_and_no_tentative_addresses() {
     });
 }
 
+/// What a node sends right after `up` is sent; a device that still waits for its carrier would drop it.
+#[test]
+fn first_packets_are_not_lost() {
+    isolated("first_packets_are_not_lost", || {
+        for round in 0..25 {
+            let lab = Lab::builder().nginx(false).up()?;
+            for node in lab.nodes() {
+                let dropped = lab.enter(node, || -> anyhow::Result<u64> {
+                    // Transmit drops of eth0: the twelfth number of its line.
+                    let dropped = || -> anyhow::Result<u64> {
+                        let devices = fs::read_to_string("/proc/thread-self/net/dev")?;
+                        let line = devices.lines().find_map(|line| line.trim().strip_prefix("eth0:"));
+                        Ok(line.and_then(|line| line.split_whitespace().nth(11)).context("eth0")?.parse()?)
+                    };
+                    let before = dropped()?;
+                    let socket = UdpSocket::bind("0.0.0.0:0")?;
+                    socket.set_broadcast(true)?;
+                    for _ in 0..20 {
+                        socket.send_to(b"?", "192.168.4.255:9")?;
+                    }
+                    Ok(dropped()? - before)
+                })??;
+                assert_eq!(dropped, 0, "{node} in round {round}");
+            }
+            lab.down()?;
+        }
+        Ok(())
+    });
+}
+
 /// The peer of a director's interface has a native program, and the option leaves it out.
 #[test]
 fn pass_program_is_native_and_optional() {
@@ -197,6 +227,8 @@ fn down_removes_what_the_lab_made_and_no_more() {
         assert!(wait_until(SOON, || process.log() == "ready\n"));
         fs::create_dir_all("/run/lbctl/lvs1")?;
         fs::create_dir_all("/sys/fs/bpf/lbctl/lvs1/maps")?;
+        // Pins without a runtime directory in this /run can be somebody else's, who shares the bpffs only.
+        fs::create_dir_all("/sys/fs/bpf/lbctl/lvs2/maps")?;
         lab.keep();
 
         let found = Remains::look()?;
@@ -207,7 +239,10 @@ fn down_removes_what_the_lab_made_and_no_more() {
         let left: Vec<_> = fs::read_dir("/run/netns")?.map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["other"]);
         assert!(fs::exists("/run/lbctl/default")? && !fs::exists("/run/lbctl/lvs1")?);
-        assert!(!fs::exists("/sys/fs/bpf/lbctl")? && !fs::exists(LAB_DIR)?);
+        assert!(!fs::exists("/sys/fs/bpf/lbctl/lvs1")? && !fs::exists(LAB_DIR)?);
+        assert!(fs::exists("/sys/fs/bpf/lbctl/lvs2/maps")?, "not proven to be the lab's");
+        let error = Lab::builder().up().unwrap_err().to_string();
+        assert!(error.contains("/sys/fs/bpf/lbctl/lvs2"), "{error}");
         Ok(())
     });
 }
