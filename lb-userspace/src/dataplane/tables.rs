@@ -47,7 +47,7 @@ pub enum TablesError {
     /// The pins are of another version of this program.
     #[error(
         "the tables in {path} have layout {found}, this lbctl has layout {LAYOUT_VERSION}; \
-         run `lbctl down` with the lbctl that made them, or remove them with `lbctl down --force`, then `lbctl up`"
+         run `lbctl down`, then `lbctl up`"
     )]
     Layout {
         /// Where they are.
