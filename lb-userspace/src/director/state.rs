@@ -16,6 +16,7 @@ use super::record::Record;
 use crate::config::Config;
 use crate::dataplane::attach::{self, Mode};
 use crate::dataplane::loader::{self, Capacity, Loaded};
+use crate::net::ethtool;
 use crate::net::neighbours::{Neighbours, Resolution, Resolutions};
 use crate::net::netlink::{Link, Netlink};
 use crate::plane::applied::Applied;
@@ -244,12 +245,29 @@ impl Director {
             let program = self.loaded.program()?;
             match interfaces::attach(program, &self.instance, &self.netlink, link, mode).await {
                 Ok(Some(Mode::Native)) => tracing::info!("interface {}: native XDP", link.name),
-                Ok(Some(Mode::Generic)) => tracing::info!("interface {}: generic XDP", link.name),
+                Ok(Some(Mode::Generic)) => {
+                    tracing::info!("interface {}: generic XDP", link.name);
+                    self.receive_unmerged(&link.name)?;
+                }
                 Ok(None) => tracing::info!("interface {}: program replaced, traffic taken over", link.name),
                 Err(error) => problems.push(format!("{:#}", anyhow::Error::new(error))),
             }
         }
         anyhow::ensure!(problems.is_empty(), "{}", problems.join("\n"));
+        Ok(())
+    }
+
+    /// Generic XDP cannot redirect what GRO has merged.
+    fn receive_unmerged(&mut self, name: &str) -> anyhow::Result<()> {
+        if !ethtool::gro(name).unwrap_or(false) {
+            return Ok(());
+        }
+        self.record.gro_off.push(name.to_owned());
+        self.record.write(&self.instance.record_file())?;
+        match ethtool::set_gro(name, false) {
+            Ok(()) => tracing::info!("interface {name}: generic receive offload switched off"),
+            Err(error) => tracing::warn!("interface {name}: generic receive offload stays on: {error}"),
+        }
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use super::addresses;
 use super::instance::Instance;
 use super::record::Record;
 use crate::dataplane::{attach, loader};
+use crate::net::ethtool;
 use crate::net::netlink::Netlink;
 
 /// Removes the VIPs that were added, the program, the tables and the runtime files of an instance; what is not
@@ -23,6 +24,10 @@ pub async fn undo(instance: &Instance, netlink: &Netlink) -> anyhow::Result<()> 
                 if let Err(error) = addresses::remove(netlink, own).await {
                     problems.push(format!("virtual address {}: {error}", own.address));
                 }
+            }
+            for name in &record.gro_off {
+                // An interface that is gone needs nothing back.
+                ethtool::set_gro(name, true).unwrap_or_default();
             }
         }
         Err(error) => problems.push(format!("{}: {error}", instance.record_file().display())),

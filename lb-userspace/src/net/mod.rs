@@ -4,6 +4,7 @@
 //! [`neighbours`] keeps the Ethernet addresses of the real servers known, because the datapath writes frames
 //! past the kernel's own neighbour table and so never makes the kernel resolve or refresh anything.
 
+pub mod ethtool;
 pub mod neighbours;
 pub mod netlink;
 #[cfg(test)]
