@@ -1,10 +1,11 @@
 //! What `lbctl` is made of: the configuration, what the tables should say ([`plane`]), the kernel's side of it
 //! ([`dataplane`]), the host's network ([`net`]), and the real-server helper.
 
-pub mod config;
 pub mod cli;
+pub mod config;
 pub mod dataplane;
 pub mod director;
+pub mod list;
 pub mod net;
 pub mod plane;
 pub mod realserver;

@@ -58,7 +58,9 @@ struct Story {
 impl Story {
     fn tell(&mut self) -> anyhow::Result<()> {
         self.chapter("A client, two directors, two web servers with nginx: six namespaces and a bridge")?;
-        say("client 192.168.4.10   lvs1 .2   lvs2 .3   web1 .100   web2 .200   virtual address 192.168.4.15")?;
+        say(
+            "client 192.168.4.10   lvs1 .2   lvs2 .3   web1 .100   web2 .200   virtual address 192.168.4.15",
+        )?;
         self.real_servers()?;
         let mut director = self.director()?;
         self.requests()?;
@@ -80,7 +82,8 @@ impl Story {
         let shown = arguments.join(" ").replace(&*config, "lbctl.toml");
         say(&format!("[{node}]# lbctl {shown}"))?;
         let output = self.lab.command(node, &self.lbctl).args(arguments).output()?;
-        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let text =
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         say(text.trim_end())?;
         ensure!(output.status.success(), "`lbctl {shown}` on {node}: {}", output.status);
         Ok(text)
@@ -147,8 +150,9 @@ impl Story {
     fn killed(&mut self, director: &mut Director) -> anyhow::Result<()> {
         self.chapter("The daemon is killed and started again, and the configuration reloaded, under load")?;
         let plan = LoadPlan::new(self.lab.web(Family::V4));
-        let loads = [Connections::New, Connections::KeepAlive]
-            .map(|connections| Load::start(&self.lab, Node::Client, LoadPlan { connections, ..plan.clone() }));
+        let loads = [Connections::New, Connections::KeepAlive].map(|connections| {
+            Load::start(&self.lab, Node::Client, LoadPlan { connections, ..plan.clone() })
+        });
         let loads = loads.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
         let pass = |count| loads.iter().all(|load| load.pass(count, PATIENCE));
         ensure!(pass(50), "the load does not run");

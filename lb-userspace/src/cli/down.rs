@@ -34,9 +34,9 @@ pub(super) async fn run(args: &DownArgs, out: &mut impl Write) -> anyhow::Result
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, gone)
-            .await
-            .map_err(|_elapsed| anyhow::anyhow!("the daemon has undone everything but does not end; kill it"))?;
+        tokio::time::timeout(PATIENCE, gone).await.map_err(|_elapsed| {
+            anyhow::anyhow!("the daemon has undone everything but does not end; kill it")
+        })?;
     } else if teardown::is_anything_left(instance) {
         teardown::undo(instance, &Netlink::open()?).await?;
     } else {

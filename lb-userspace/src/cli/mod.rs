@@ -3,6 +3,7 @@
 
 mod check;
 mod down;
+mod list;
 mod reload;
 mod up;
 
@@ -18,7 +19,13 @@ use crate::realserver::cli::RealserverArgs;
 
 /// A layer-4 load balancer: an XDP program forwards, a daemon keeps its tables.
 #[derive(Debug, Parser)]
-#[command(name = "lbctl", version, max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    name = "lbctl",
+    version,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -34,6 +41,8 @@ enum Command {
     Reload(InstanceArgs),
     /// Say what is wrong with a configuration, without touching anything
     Check(check::CheckArgs),
+    /// List virtual servers, real servers, connections and counters, as ipvsadm does
+    List(list::ListCommand),
     /// Make this host a real server for direct routing, undo that, or say what is wrong with it
     Realserver(RealserverArgs),
 }
@@ -75,6 +84,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Down(args) => down::run(&args, &mut out).await,
         Command::Reload(args) => reload::run(&args, &mut out).await,
         Command::Check(args) => check::run(&args, &mut out),
+        Command::List(args) => list::run(&args, &mut out).await,
         Command::Realserver(args) => {
             let vips = |path: &std::path::Path| -> anyhow::Result<_> {
                 Ok(Config::load(path)?.virtual_servers.iter().map(|server| server.address).collect())

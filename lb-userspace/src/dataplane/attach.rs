@@ -86,11 +86,11 @@ pub fn attach(program: &mut Xdp, name: &str, index: u32, mode: Mode, pin: &Path)
     };
     let id = program.attach_to_if_index(index, flags).map_err(refused)?;
     let link = program.take_link(id).map_err(refused)?;
-    let link = FdLink::try_from(link).map_err(|_not_a_link| AttachError::NoLink { interface: interface() })?;
-    link.pin(pin).map(drop).map_err(|source| AttachError::Pin {
-        path: pin.to_owned(),
-        source: io::Error::other(source),
-    })
+    let link =
+        FdLink::try_from(link).map_err(|_not_a_link| AttachError::NoLink { interface: interface() })?;
+    link.pin(pin)
+        .map(drop)
+        .map_err(|source| AttachError::Pin { path: pin.to_owned(), source: io::Error::other(source) })
 }
 
 /// Replaces the program of the link pinned at `pin`, between two packets. `false`, and the pin removed, if the

@@ -3,6 +3,7 @@
 //! Nothing here decides what the tables should say (that is [`crate::plane`]).
 
 pub mod attach;
+pub mod connections;
 pub mod loader;
 pub mod mapped;
 pub mod tables;

@@ -31,7 +31,11 @@ pub async fn missing(
         .filter_map(|address| {
             let subnet = covering(&present, *address).map(|known| known.ifindex).filter(|index| here(*index));
             let interface = subnet.or(interfaces.first().map(|link| link.index))?;
-            Some(OwnAddress { interface, address: *address, prefix_len: if address.is_ipv4() { 32 } else { 128 } })
+            Some(OwnAddress {
+                interface,
+                address: *address,
+                prefix_len: if address.is_ipv4() { 32 } else { 128 },
+            })
         })
         .collect())
 }

@@ -15,6 +15,7 @@ use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
 use super::instance::Instance;
+use crate::list::rates::Rates;
 
 /// What the daemon says of itself. JSON schema `lbctl/status/v1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -61,7 +62,7 @@ pub enum Request {
     /// Undo everything and end.
     Down(oneshot::Sender<Result<(), Refused>>),
     /// The rates of all real servers.
-    Rates(oneshot::Sender<serde_json::Value>),
+    Rates(oneshot::Sender<Rates>),
 }
 
 /// At most so many requests wait; more are refused, for who asks so often is broken.
@@ -117,7 +118,7 @@ async fn status(State(to): State<Loop>) -> Result<Json<Status>, Failure> {
     ask(&to, Request::Status).await.map(Json)
 }
 
-async fn rates(State(to): State<Loop>) -> Result<Json<serde_json::Value>, Failure> {
+async fn rates(State(to): State<Loop>) -> Result<Json<Rates>, Failure> {
     ask(&to, Request::Rates).await.map(Json)
 }
 

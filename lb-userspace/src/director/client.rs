@@ -28,7 +28,8 @@ pub async fn call<A: DeserializeOwned>(socket: &Path, method: Method, path: &str
     let body = response.into_body().collect().await?.to_bytes();
     driver.abort();
     if status.is_success() {
-        return serde_json::from_slice(&body).context("the daemon's answer is not understood; is it another version?");
+        return serde_json::from_slice(&body)
+            .context("the daemon's answer is not understood; is it another version?");
     }
     match serde_json::from_slice::<Refused>(&body) {
         Ok(refused) => anyhow::bail!("{}", refused.error),

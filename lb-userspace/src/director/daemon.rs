@@ -8,6 +8,8 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::api::{self, Refused, Reloaded, Request, Status};
 use super::state::Director;
+use crate::list::rates::{self, Estimators};
+use crate::list::snapshot::Snapshot;
 use crate::net::netlink::{Event, Events, Netlink};
 
 /// How often failed changes are retried.
@@ -40,7 +42,8 @@ pub async fn run(mut director: Director, ready: impl FnOnce()) -> anyhow::Result
     };
     let mut requests = api::serve(director.instance())?;
     let mut events = Netlink::events()?;
-    let (mut retry, mut sweep) = (every(RETRY), every(SWEEP));
+    let (mut retry, mut sweep, mut estimate) = (every(RETRY), every(SWEEP), every(rates::PERIOD));
+    let mut estimators = Estimators::default();
     ready();
     loop {
         tokio::select! {
@@ -49,7 +52,7 @@ pub async fn run(mut director: Director, ready: impl FnOnce()) -> anyhow::Result
             _ = signals.interrupt.recv() => break,
             _ = signals.reload.recv() => drop(reload(&mut director).await),
             Some(request) = requests.recv() => {
-                if let Some(answer) = serve(&mut director, request).await {
+                if let Some(answer) = serve(&mut director, &estimators, request).await {
                     let result = director.stop().await.map_err(|error| Refused { error: format!("{error:#}") });
                     let failed = result.as_ref().err().map(|refused| refused.error.clone());
                     // Who asked may be gone; what was asked is done.
@@ -63,6 +66,10 @@ pub async fn run(mut director: Director, ready: impl FnOnce()) -> anyhow::Result
             event = events.next() => follow(&mut director, &mut events, event).await,
             _ = retry.tick() => director.retry(),
             _ = sweep.tick() => director.sweep(),
+            _ = estimate.tick() => match Snapshot::read_traffic(director.tables()) {
+                Ok(snapshot) => estimators.tick(&snapshot.virtual_servers),
+                Err(error) => tracing::error!("no rates: {error}"),
+            },
         }
     }
     tracing::info!("ending: the datapath is taken down");
@@ -75,7 +82,11 @@ fn close(requests: &mut mpsc::Receiver<Request>) {
     requests.close();
 }
 
-async fn follow(director: &mut Director, events: &mut Events, event: Result<Event, crate::net::netlink::NetlinkError>) {
+async fn follow(
+    director: &mut Director,
+    events: &mut Events,
+    event: Result<Event, crate::net::netlink::NetlinkError>,
+) {
     match event {
         Ok(Event::Link(_) | Event::Overrun) => director.follow_interfaces().await,
         Ok(_) => {}
@@ -108,11 +119,11 @@ async fn reload(director: &mut Director) -> Result<Reloaded, Refused> {
 type Answer = tokio::sync::oneshot::Sender<Result<(), Refused>>;
 
 /// Serves a request; returns whom to answer when it is the end.
-async fn serve(director: &mut Director, request: Request) -> Option<Answer> {
+async fn serve(director: &mut Director, estimators: &Estimators, request: Request) -> Option<Answer> {
     // An asker that is gone needs no answer.
     match request {
         Request::Status(answer) => drop(answer.send(status(director))),
-        Request::Rates(answer) => drop(answer.send(serde_json::Value::Null)),
+        Request::Rates(answer) => drop(answer.send(estimators.rates())),
         Request::Reload(answer) => drop(answer.send(reload(director).await)),
         Request::Down(answer) => return Some(answer),
     }

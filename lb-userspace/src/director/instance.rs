@@ -18,7 +18,9 @@ pub struct Instance {
 
 /// A name that cannot be a directory's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("instance name {0:?}: use 1 to 64 letters, digits, '-', '_' or '.', and begin with a letter or digit")]
+#[error(
+    "instance name {0:?}: use 1 to 64 letters, digits, '-', '_' or '.', and begin with a letter or digit"
+)]
 pub struct BadName(String);
 
 impl FromStr for Instance {

@@ -42,8 +42,13 @@ impl Lock {
         let path = instance.lock_file();
         let failed = |error| LockError::Io(path.clone(), error);
         fs::create_dir_all(instance.run_dir()).map_err(failed)?;
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => {

@@ -82,8 +82,9 @@ fn mount_bpf_fs(path: &Path) -> Result<(), String> {
         return Ok(());
     }
     let none: Option<&str> = None;
-    nix::mount::mount(Some("bpf"), path, Some("bpf"), nix::mount::MsFlags::empty(), none)
-        .map_err(|error| format!("{}: no BPF file system, and mounting one failed: {error}", path.display()))?;
+    nix::mount::mount(Some("bpf"), path, Some("bpf"), nix::mount::MsFlags::empty(), none).map_err(
+        |error| format!("{}: no BPF file system, and mounting one failed: {error}", path.display()),
+    )?;
     tracing::info!("mounted a BPF file system on {}", path.display());
     Ok(())
 }
@@ -96,7 +97,8 @@ pub fn interfaces(config: &Config, links: Result<Vec<Link>, NetlinkError>) -> Re
     for name in &config.director.interfaces {
         match links.iter().find(|link| link.name == *name) {
             None => {
-                let names: Vec<&str> = links.iter().filter(|l| !l.loopback).map(|l| l.name.as_str()).collect();
+                let names: Vec<&str> =
+                    links.iter().filter(|l| !l.loopback).map(|l| l.name.as_str()).collect();
                 problems.push(format!(
                     "interface {name}: there is none of this name; set `interfaces` to some of: {}",
                     names.join(", ")
@@ -109,7 +111,8 @@ pub fn interfaces(config: &Config, links: Result<Vec<Link>, NetlinkError>) -> Re
                 "interface {name}: is a VLAN device, and XDP runs below it; name the device it is on"
             )),
             Some(link) if !link.up => {
-                problems.push(format!("interface {name}: is down; bring it up (`ip link set dev {name} up`)"));
+                problems
+                    .push(format!("interface {name}: is down; bring it up (`ip link set dev {name} up`)"));
             }
             Some(link) => found.push(link.clone()),
         }

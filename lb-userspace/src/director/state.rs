@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use lb_common::conn::Ticks;
 
 use super::addresses;
 use super::instance::Instance;
@@ -16,6 +15,7 @@ use super::record::Record;
 use crate::config::Config;
 use crate::dataplane::attach::{self, Mode};
 use crate::dataplane::loader::{self, Capacity, Loaded};
+use crate::list::Source;
 use crate::net::ethtool;
 use crate::net::neighbours::{Neighbours, Resolution, Resolutions};
 use crate::net::netlink::{Link, Netlink};
@@ -60,7 +60,8 @@ impl Director {
             Capacity { ipv4: config.director.max_connections, ipv6: config.director.max_connections_ipv6 };
         let loaded = loader::load(Some(&instance.pin_dir()), capacity)?;
         let neighbours = Neighbours::start()?;
-        let mut record = Record::read(&instance.record_file()).context("what an earlier daemon did is not known")?;
+        let mut record =
+            Record::read(&instance.record_file()).context("what an earlier daemon did is not known")?;
         record.pid = std::process::id();
         record.config = config_path.to_owned();
         let resolutions = neighbours.resolutions();
@@ -80,9 +81,11 @@ impl Director {
         };
         if let Err(error) = director.bring_up(&links).await {
             if !taken_over {
-                super::teardown::undo(&director.instance, &director.netlink).await.unwrap_or_else(|problems| {
-                    tracing::error!("not everything could be undone: {problems}");
-                });
+                super::teardown::undo(&director.instance, &director.netlink).await.unwrap_or_else(
+                    |problems| {
+                        tracing::error!("not everything could be undone: {problems}");
+                    },
+                );
             }
             return Err(error);
         }
@@ -314,7 +317,7 @@ impl Director {
     /// Drops expired connections and frees what nobody uses.
     pub fn sweep(&mut self) {
         let tables = &self.loaded.tables;
-        let used = janitor::sweep(tables, now());
+        let used = janitor::sweep(tables, Source::now(tables));
         match janitor::free_retired(tables, &used) {
             Ok(0) => {}
             Ok(count) => tracing::info!(count, "removed real servers have no connections any more"),
@@ -353,11 +356,4 @@ impl Director {
     pub fn pending(&self) -> Option<&str> {
         self.pending.as_deref()
     }
-}
-
-/// The time that the program sees now.
-pub fn now() -> Ticks {
-    let clock = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC_COARSE)
-        .map_or(Duration::ZERO, Duration::from);
-    Ticks::from_nanoseconds(u64::try_from(clock.as_nanos()).unwrap_or(u64::MAX))
 }

@@ -1,0 +1,186 @@
+//! `--json`. The schema is described in docs/list.md; a field, once there, stays and keeps its meaning.
+
+use std::io::{self, Write};
+use std::net::IpAddr;
+
+use lb_common::net::protocol;
+use serde::Serialize;
+
+use super::connections::{Names, real_port, seconds_left, virtual_port};
+use super::drops::Counter;
+use super::rates::{Rate, Rates};
+use super::snapshot::{Link, MaxConnections, Snapshot, live_connections};
+use super::{ListError, Source};
+
+#[derive(Serialize)]
+struct List {
+    schema: &'static str,
+    version: &'static str,
+    max_connections: MaxConnections,
+    virtual_servers: Vec<VirtualServer>,
+}
+
+#[derive(Serialize)]
+struct VirtualServer {
+    protocol: &'static str,
+    address: IpAddr,
+    port: u16,
+    scheduler: Option<&'static str>,
+    #[serde(flatten)]
+    load: Load,
+    real_servers: Vec<RealServer>,
+}
+
+#[derive(Serialize)]
+struct RealServer {
+    address: IpAddr,
+    port: u16,
+    forwarding: &'static str,
+    weight: u32,
+    link: Link,
+    retired: bool,
+    #[serde(flatten)]
+    load: Load,
+}
+
+#[derive(Serialize)]
+struct Load {
+    active_connections: u64,
+    inactive_connections: u64,
+    connections: u64,
+    packets: u64,
+    bytes: u64,
+    rate: Option<Rate>,
+}
+
+/// Virtual servers, real servers, counters, and rates if they are known.
+pub(super) fn virtual_servers(
+    snapshot: &Snapshot,
+    rates: Option<&Rates>,
+    out: &mut impl Write,
+) -> Result<(), ListError> {
+    let virtual_servers = snapshot.virtual_servers.iter().map(|service| {
+        let traffic = service.traffic();
+        let sum =
+            |count: fn(&super::snapshot::RealServer) -> u64| service.real_servers.iter().map(count).sum();
+        let real_servers = service.real_servers.iter().map(|server| RealServer {
+            address: server.key.address,
+            port: server.key.port,
+            forwarding: "dr",
+            weight: server.weight,
+            link: server.link,
+            retired: server.retired,
+            load: Load {
+                active_connections: server.active,
+                inactive_connections: server.inactive,
+                connections: server.traffic.connections,
+                packets: server.traffic.packets,
+                bytes: server.traffic.bytes,
+                rate: rates.map(|rates| rates.of_server(&service.key, &server.key)),
+            },
+        });
+        VirtualServer {
+            protocol: protocol_word(service.key.protocol),
+            address: service.key.address,
+            port: service.key.port,
+            scheduler: service.scheduler_name(),
+            load: Load {
+                active_connections: sum(|server| server.active),
+                inactive_connections: sum(|server| server.inactive),
+                connections: traffic.connections,
+                packets: traffic.packets,
+                bytes: traffic.bytes,
+                rate: rates.map(|rates| rates.of_service(&service.key)),
+            },
+            real_servers: real_servers.collect(),
+        }
+    });
+    let list = List {
+        schema: "lbctl/list/v1",
+        version: env!("CARGO_PKG_VERSION"),
+        max_connections: snapshot.max_connections,
+        virtual_servers: virtual_servers.collect(),
+    };
+    pretty(&list, out)
+}
+
+#[derive(Serialize)]
+struct Connection {
+    protocol: &'static str,
+    state: &'static str,
+    expires_in_seconds: u64,
+    client: Endpoint,
+    virtual_server: Endpoint,
+    real_server: Endpoint,
+}
+
+#[derive(Serialize)]
+struct Endpoint {
+    address: IpAddr,
+    port: u16,
+}
+
+/// Connection entries, one a line.
+pub(super) fn connections<S: Source>(
+    snapshot: &Snapshot,
+    source: &S,
+    out: &mut impl Write,
+) -> Result<(), ListError> {
+    write!(out, "{{\"schema\":\"lbctl/connections/v1\",\"connections\":[")?;
+    let names = Names::new(snapshot, |_| ());
+    let now = source.now();
+    let mut separator = "\n";
+    for entry in live_connections(source, now) {
+        let Some(((service, ()), (server, ()))) = names.of(&entry) else { continue };
+        let connection = Connection {
+            protocol: protocol_word(service.key.protocol),
+            state: entry.value.state().as_str(),
+            expires_in_seconds: seconds_left(source.settings(), entry.value, now),
+            client: Endpoint { address: entry.client.ip(), port: entry.client.port() },
+            virtual_server: Endpoint {
+                address: service.key.address,
+                port: virtual_port(service, entry.value),
+            },
+            real_server: Endpoint { address: server.key.address, port: real_port(server, entry.value) },
+        };
+        out.write_all(separator.as_bytes())?;
+        serde_json::to_writer(&mut *out, &connection).map_err(io::Error::from)?;
+        separator = ",\n";
+    }
+    writeln!(out, "\n]}}")?;
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct Drops {
+    schema: &'static str,
+    counters: Vec<DropCounter>,
+}
+
+#[derive(Serialize)]
+struct DropCounter {
+    reason: &'static str,
+    effect: &'static str,
+    packets: u64,
+}
+
+/// All reasons' counters.
+pub(super) fn drops(counters: &[Counter], out: &mut impl Write) -> Result<(), ListError> {
+    let counters = counters.iter().map(|Counter { reason, packets }| DropCounter {
+        reason: reason.as_str(),
+        effect: reason.kind().as_str(),
+        packets: *packets,
+    });
+    pretty(&Drops { schema: "lbctl/drops/v1", counters: counters.collect() }, out)
+}
+
+fn pretty(value: &impl Serialize, out: &mut impl Write) -> Result<(), ListError> {
+    // Its io errors stay io errors, a closed pipe among them.
+    serde_json::to_writer_pretty(&mut *out, value).map_err(io::Error::from)?;
+    writeln!(out)?;
+    Ok(())
+}
+
+fn protocol_word(number: u8) -> &'static str {
+    if number == protocol::UDP { "udp" } else { "tcp" }
+}

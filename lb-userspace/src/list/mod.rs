@@ -1,0 +1,217 @@
+//! `lbctl list`: what `ipvsadm -L` shows, in its layout, read from the tables alone.
+//!
+//! [`snapshot`] reads the tables into a model; `text`, `connections`, `drops` and `json` write it. Nothing here
+//! changes a table or needs the daemon, but for the rates of `--rate`, which only someone who watches over
+//! time can know ([`rates`]).
+
+mod connections;
+mod drops;
+mod json;
+pub mod rates;
+pub mod snapshot;
+mod text;
+
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, BufWriter, Write};
+use std::net::{IpAddr, SocketAddr};
+
+use aya::maps::MapError;
+use lb_common::conn::Ticks;
+use lb_common::memory::MemoryTables;
+use lb_common::net::protocol;
+use lb_common::verdict::Reason;
+use nix::time::{ClockId, clock_gettime};
+
+use crate::dataplane::tables::Tables;
+use crate::plane::desired::ServiceKey;
+use crate::plane::store::{Store, StoreError};
+use rates::Rates;
+use snapshot::Snapshot;
+
+/// List virtual servers, real servers, connections and counters.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(group = clap::ArgGroup::new("listing").multiple(false))]
+pub struct ListArgs {
+    /// Only this virtual server; without a port: the any-port one. IPv6 with a port is written [ADDR]:PORT.
+    #[arg(value_name = "VIP[:PORT]", value_parser = parse_endpoint, conflicts_with = "drops")]
+    pub virtual_server: Option<SocketAddr>,
+
+    /// The virtual server's protocol is UDP, not TCP.
+    #[arg(long, requires = "virtual_server")]
+    pub udp: bool,
+
+    /// Print numbers instead of names. This is always so; the option is taken for ipvsadm's sake.
+    #[arg(short = 'n', long)]
+    pub numeric: bool,
+
+    /// Connections, packets and bytes since the real servers were added.
+    #[arg(long, group = "listing")]
+    pub stats: bool,
+
+    /// Connections, packets and bytes per second, averaged over about 8 seconds; needs the daemon.
+    #[arg(long, group = "listing")]
+    pub rate: bool,
+
+    /// Connection entries.
+    #[arg(short = 'c', long, group = "listing")]
+    pub connections: bool,
+
+    /// Why packets were dropped, passed to the kernel, or forwarded with a remark.
+    #[arg(long, group = "listing")]
+    pub drops: bool,
+
+    /// Print large numbers in full instead of with K, M, G or T.
+    #[arg(short = 'X', long)]
+    pub exact: bool,
+
+    /// Also list real servers that were removed but still serve connections, and counters that are zero.
+    #[arg(long)]
+    pub all: bool,
+
+    /// Print JSON instead; docs/list.md describes it.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn parse_endpoint(text: &str) -> Result<SocketAddr, String> {
+    text.parse().or_else(|_not_with_port| {
+        text.parse::<IpAddr>().map(|address| SocketAddr::new(address, 0)).map_err(|_not_an_address| {
+            "not an IP address with or without a port; write 192.168.4.15:80 or [2001:db8::15]:80".to_owned()
+        })
+    })
+}
+
+/// Why there is no listing.
+#[derive(Debug, thiserror::Error)]
+pub enum ListError {
+    /// A table.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The counters of reasons.
+    #[error("the counters of dropped and passed packets cannot be read")]
+    Reasons(#[source] MapError),
+    /// The filter names nothing.
+    #[error("virtual server {0}: no such virtual server; `lbctl list` without an address shows them all")]
+    NoSuchService(ServiceKey),
+    /// No estimator.
+    #[error(
+        "rates are measured by the daemon, which does not answer; start it with `lbctl up`, \
+         or use --stats, which works without it"
+    )]
+    NoRates,
+    /// Where the listing goes to.
+    #[error("the listing cannot be written")]
+    Output(#[source] io::Error),
+}
+
+impl From<io::Error> for ListError {
+    fn from(source: io::Error) -> Self {
+        Self::Output(source)
+    }
+}
+
+/// Tables that can be listed.
+pub trait Source: Store {
+    /// The clock that connections' last-seen times are in.
+    fn now(&self) -> Ticks;
+    /// The packets counted for a reason.
+    fn reason(&self, reason: Reason) -> Result<u64, MapError>;
+}
+
+impl Source for Tables {
+    fn now(&self) -> Ticks {
+        // What bpf_ktime_get_coarse_ns reads. It fails for unknown clocks only.
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map(std::time::Duration::from);
+        Ticks::from_nanoseconds(now.map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
+    fn reason(&self, reason: Reason) -> Result<u64, MapError> {
+        Tables::reason(self, reason)
+    }
+}
+
+impl Source for MemoryTables {
+    fn now(&self) -> Ticks {
+        lb_common::tables::Tables::now(self)
+    }
+
+    fn reason(&self, reason: Reason) -> Result<u64, MapError> {
+        Ok(MemoryTables::reason(self, reason))
+    }
+}
+
+/// Writes the listing that `args` ask for to `out`, and remarks for people (without `--json`) to `notes`,
+/// which is standard error.
+///
+/// `rates` are those of the daemon's [`rates::Estimators`], if it answers. A reader that closes `out` early has seen enough: no
+/// error.
+///
+/// # Errors
+///
+/// A table cannot be read, the virtual server does not exist, `--rate` without rates, `out` cannot be written.
+pub fn run<S: Source>(
+    args: &ListArgs,
+    source: &S,
+    rates: Option<&Rates>,
+    out: &mut dyn Write,
+    notes: &mut dyn Write,
+) -> Result<(), ListError> {
+    let mut buffered = BufWriter::with_capacity(1 << 16, out);
+    let result = write(args, source, rates, &mut buffered, notes)
+        .and_then(|()| buffered.flush().map_err(ListError::Output));
+    match result {
+        Err(ListError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            // What is left in the buffer is not wanted either.
+            drop(buffered.into_parts());
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+fn write<S: Source>(
+    args: &ListArgs,
+    source: &S,
+    rates: Option<&Rates>,
+    out: &mut impl Write,
+    notes: &mut dyn Write,
+) -> Result<(), ListError> {
+    if args.drops {
+        return drops::write(args, source, out);
+    }
+    let filter = args.virtual_server.map(|endpoint| ServiceKey {
+        protocol: if args.udp { protocol::UDP } else { protocol::TCP },
+        address: endpoint.ip(),
+        port: endpoint.port(),
+    });
+    if args.connections {
+        let names = Snapshot::read_names(source)?.only(filter)?;
+        return match args.json {
+            true => json::connections(&names, source, out),
+            false => connections::write(&names, source, out),
+        };
+    }
+    if args.rate && rates.is_none() {
+        return Err(ListError::NoRates);
+    }
+    let snapshot = Snapshot::read(source)?.only(filter)?;
+    if args.json {
+        return json::virtual_servers(&snapshot, rates, out);
+    }
+    if filter.is_none() {
+        text::banner(&snapshot, out)?;
+    }
+    match rates.filter(|_| args.rate) {
+        Some(rates) => text::rates(args, &snapshot, rates, out)?,
+        None if args.stats => text::stats(args, &snapshot, out)?,
+        None => text::connections_per_server(args, &snapshot, out)?,
+    }
+    if !args.all {
+        // After the listing, also where both go to one terminal.
+        out.flush()?;
+        text::note_on_retired(&snapshot, notes)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,211 @@
+//! The tables as a listing needs them: who is there, what it carries, how many connections it has.
+
+use lb_common::conn::{Ticks, Value, buckets_for};
+use lb_common::layout::{DestinationRef, NextHop, SchedulerCode, Settings, Traffic};
+
+use super::{ListError, Source};
+use crate::dataplane::connections::{self, Connection};
+use crate::plane::applied::{Applied, AppliedServer};
+use crate::plane::desired::{ServerKey, ServiceKey};
+use crate::plane::janitor::expired;
+
+/// What is known of the way to a real server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Link {
+    /// Its MAC and interface are known.
+    Resolved,
+    /// It is this director: packets go up to the kernel.
+    Local,
+    /// Its MAC is not known yet: packets to it are dropped and counted.
+    Unresolved,
+}
+
+/// A real server of one virtual server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RealServer {
+    /// Its address and port.
+    pub key: ServerKey,
+    /// Its destination.
+    pub reference: DestinationRef,
+    /// Its configured weight.
+    pub weight: u32,
+    /// The way to it.
+    pub link: Link,
+    /// Taken out of the configuration, still serving what it has.
+    pub retired: bool,
+    /// Connections in a state that IPVS counts as active.
+    pub active: u64,
+    /// All its other connections that have not expired.
+    pub inactive: u64,
+    /// Its counters.
+    pub traffic: Traffic,
+}
+
+/// A virtual server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VirtualServer {
+    /// Protocol, address and port.
+    pub key: ServiceKey,
+    /// Its id, which connections name it by.
+    pub id: u16,
+    /// `None` if another version's.
+    pub scheduler: Option<SchedulerCode>,
+    /// By address and port, numerically, as `ipvsadm` sorts them; the retired ones among them.
+    pub real_servers: Vec<RealServer>,
+}
+
+impl VirtualServer {
+    /// The sum of all real servers' counters, of retired ones too.
+    pub fn traffic(&self) -> Traffic {
+        self.real_servers.iter().map(|server| server.traffic).fold(Traffic::default(), |sum, one| Traffic {
+            connections: sum.connections.wrapping_add(one.connections),
+            packets: sum.packets.wrapping_add(one.packets),
+            bytes: sum.bytes.wrapping_add(one.bytes),
+        })
+    }
+
+    /// The scheduler's name in `ipvsadm` and in the configuration.
+    pub fn scheduler_name(&self) -> Option<&'static str> {
+        self.scheduler.map(|code| match code {
+            SchedulerCode::Rr => "rr",
+            SchedulerCode::Wrr => "wrr",
+        })
+    }
+}
+
+/// How many connections a table is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct MaxConnections {
+    /// In the IPv4 table.
+    pub ipv4: u64,
+    /// In the IPv6 table.
+    pub ipv6: u64,
+}
+
+impl MaxConnections {
+    fn of(settings: &Settings) -> Self {
+        const SAMPLE: u32 = 64;
+        const PER_BUCKET: u64 = (SAMPLE / buckets_for(SAMPLE)) as u64;
+        let buckets = settings.buckets.load();
+        Self { ipv4: (buckets & 0xffff_ffff) * PER_BUCKET, ipv6: (buckets >> 32) * PER_BUCKET }
+    }
+}
+
+/// Everything `lbctl list` shows but connection entries and reasons.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// How many connections there may be.
+    pub max_connections: MaxConnections,
+    /// By family, protocol, address and port, numerically, as `ipvsadm` sorts them.
+    pub virtual_servers: Vec<VirtualServer>,
+}
+
+impl Snapshot {
+    /// Reads the tables. One pass over both connection tables, one system call for each real server.
+    pub fn read<S: Source>(source: &S) -> Result<Self, ListError> {
+        let mut snapshot = Self::read_traffic(source)?;
+        let counts = Counts::of(source);
+        for server in snapshot.virtual_servers.iter_mut().flat_map(|service| &mut service.real_servers) {
+            [server.active, server.inactive] = counts.get(server.reference);
+        }
+        Ok(snapshot)
+    }
+
+    /// Reads who is there and its counters, without the pass over the connections.
+    pub fn read_traffic<S: Source>(source: &S) -> Result<Self, ListError> {
+        let mut snapshot = Self::read_names(source)?;
+        for server in snapshot.virtual_servers.iter_mut().flat_map(|service| &mut service.real_servers) {
+            server.traffic = source.traffic(server.reference.id())?;
+        }
+        Ok(snapshot)
+    }
+
+    /// Reads who is there, not what it carries: counters and connection counts are 0.
+    pub(super) fn read_names<S: Source>(source: &S) -> Result<Self, ListError> {
+        let applied = Applied::read(source)?;
+        let virtual_servers = applied.services.into_iter().map(|(key, service)| {
+            let mut real_servers: Vec<_> =
+                service.servers.iter().map(|server| real_server(source, server)).collect();
+            real_servers.sort_by_key(|server| (server.key, server.retired));
+            VirtualServer { key, id: service.id, scheduler: service.scheduler, real_servers }
+        });
+        Ok(Self {
+            max_connections: MaxConnections::of(source.settings()),
+            virtual_servers: virtual_servers.collect(),
+        })
+    }
+
+    /// Leaves one virtual server, if one is asked for.
+    pub(super) fn only(mut self, filter: Option<ServiceKey>) -> Result<Self, ListError> {
+        if let Some(key) = filter {
+            self.virtual_servers.retain(|service| service.key == key);
+            if self.virtual_servers.is_empty() {
+                return Err(ListError::NoSuchService(key));
+            }
+        }
+        Ok(self)
+    }
+}
+
+fn real_server<S: Source>(source: &S, server: &AppliedServer) -> RealServer {
+    let destination = source.destinations().get(server.reference.id() as usize);
+    let flags = destination.map_or(0, |found| NextHop::from_word(found.next_hop.load()).flags);
+    RealServer {
+        key: server.key,
+        reference: server.reference,
+        weight: server.weight,
+        link: if flags & NextHop::LOCAL != 0 {
+            Link::Local
+        } else if flags & NextHop::RESOLVED != 0 {
+            Link::Resolved
+        } else {
+            Link::Unresolved
+        },
+        retired: server.retired,
+        active: 0,
+        inactive: 0,
+        traffic: Traffic::default(),
+    }
+}
+
+/// All entries that have not expired, of both tables, IPv4 first, in the tables' order.
+pub(super) fn live_connections<S: Source>(source: &S, now: Ticks) -> impl Iterator<Item = Connection> {
+    let settings = source.settings();
+    connections::ipv4(source.connections4())
+        .chain(connections::ipv6(source.connections6()))
+        .filter(move |connection| !expired(settings, connection.value, now))
+}
+
+/// Active and inactive connections by destination id, of the destination's present generation only.
+struct Counts {
+    generations: Vec<u8>,
+    counts: Vec<[u64; 2]>,
+}
+
+impl Counts {
+    fn of<S: Source>(source: &S) -> Self {
+        let generations: Vec<u8> = source
+            .destinations()
+            .iter()
+            .map(|destination| NextHop::from_word(destination.next_hop.load()).generation)
+            .collect();
+        let mut counts = Self { counts: vec![[0; 2]; generations.len()], generations };
+        live_connections(source, source.now()).for_each(|connection| counts.add(connection.value));
+        counts
+    }
+
+    fn add(&mut self, value: Value) {
+        let reference = value.destination();
+        let id = reference.id() as usize;
+        if self.generations.get(id) == Some(&reference.generation())
+            && let Some([active, inactive]) = self.counts.get_mut(id)
+        {
+            *(if value.state().active() { active } else { inactive }) += 1;
+        }
+    }
+
+    fn get(&self, reference: DestinationRef) -> [u64; 2] {
+        self.counts.get(reference.id() as usize).copied().unwrap_or_default()
+    }
+}

@@ -1,0 +1,157 @@
+//! The tables for people and scripts, in `ipvsadm`'s columns (its `print_*` functions, version 1.31).
+
+use std::fmt;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+
+use lb_common::layout::Traffic;
+
+use super::ListArgs;
+use super::rates::{Rate, Rates};
+use super::snapshot::{Link, RealServer, Snapshot, VirtualServer};
+
+/// The only line that differs from `ipvsadm`'s. Its size is the number of buckets, ours of connections (IPv4).
+pub(super) fn banner(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "lbctl {} (size={})", env!("CARGO_PKG_VERSION"), snapshot.max_connections.ipv4)
+}
+
+/// The default listing.
+pub(super) fn connections_per_server(
+    args: &ListArgs,
+    snapshot: &Snapshot,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    writeln!(out, "Prot LocalAddress:Port Scheduler Flags")?;
+    writeln!(out, "  -> RemoteAddress:Port           Forward Weight ActiveConn InActConn")?;
+    for service in &snapshot.virtual_servers {
+        writeln!(out, "{} {}", service_name(service), service.scheduler_name().unwrap_or("unknown"))?;
+        for server in shown(args, service) {
+            let RealServer { weight, active, inactive, .. } = server;
+            let (name, forward) = (server_name(server), forward(server));
+            writeln!(out, "  -> {name:<28} {forward:<7} {weight:<6} {active:<10} {inactive:<10}")?;
+        }
+    }
+    Ok(())
+}
+
+/// `--stats`.
+pub(super) fn stats(args: &ListArgs, snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
+    titles(["Conns", "InPkts", "OutPkts", "InBytes", "OutBytes"], out)?;
+    // A director that routes directly never sees a reply.
+    let counters = |Traffic { connections, packets, bytes }| [connections, packets, 0, bytes, 0];
+    for service in &snapshot.virtual_servers {
+        write!(out, "{:<33}", service_name(service))?;
+        large_numbers(args, counters(service.traffic()), out)?;
+        for server in shown(args, service) {
+            write!(out, "  -> {:<28}", server_name(server))?;
+            large_numbers(args, counters(server.traffic), out)?;
+        }
+    }
+    Ok(())
+}
+
+/// `--rate`.
+pub(super) fn rates(
+    args: &ListArgs,
+    snapshot: &Snapshot,
+    rates: &Rates,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    titles(["CPS", "InPPS", "OutPPS", "InBPS", "OutBPS"], out)?;
+    for service in &snapshot.virtual_servers {
+        let Rate { connections, packets, bytes } = rates.of_service(&service.key);
+        write!(out, "{:<33}", service_name(service))?;
+        large_numbers(args, [connections, packets, 0, bytes, 0], out)?;
+        for server in shown(args, service) {
+            let Rate { connections, packets, bytes } = rates.of_server(&service.key, &server.key);
+            // The first three are never shortened, unlike their sums.
+            write!(out, "  -> {:<28} {connections:>8} {packets:>8} {:>8}", server_name(server), 0)?;
+            large_numbers(args, [bytes, 0], out)?;
+        }
+    }
+    Ok(())
+}
+
+/// Says how many connections removed real servers still have, if any; the listing does not show them, as
+/// `ipvsadm`'s does not.
+pub(super) fn note_on_retired(snapshot: &Snapshot, notes: &mut dyn Write) -> io::Result<()> {
+    let retired = snapshot.virtual_servers.iter().flat_map(|service| &service.real_servers);
+    let counts = retired.filter(|server| server.retired).map(|server| server.active + server.inactive);
+    let (servers, connections) = counts
+        .filter(|connections| *connections > 0)
+        .fold((0u64, 0), |(servers, sum), connections| (servers + 1, sum + connections));
+    if servers == 0 {
+        return Ok(());
+    }
+    let plural = |count: u64| if count == 1 { "" } else { "s" };
+    writeln!(
+        notes,
+        "{connections} connection{} on {servers} removed real server{} not listed; --all lists them",
+        plural(connections),
+        plural(servers),
+    )
+}
+
+fn titles(columns: [&str; 5], out: &mut impl Write) -> io::Result<()> {
+    write!(out, "{:<33}", "Prot LocalAddress:Port")?;
+    for column in columns {
+        write!(out, " {column:>8}")?;
+    }
+    writeln!(out, "\n  -> RemoteAddress:Port")
+}
+
+fn shown<'s>(args: &ListArgs, service: &'s VirtualServer) -> impl Iterator<Item = &'s RealServer> {
+    let all = args.all;
+    service.real_servers.iter().filter(move |server| all || !server.retired)
+}
+
+fn service_name(service: &VirtualServer) -> String {
+    let key = &service.key;
+    format!("{:<4} {}", key.protocol_name(), SocketAddr::new(key.address, key.port))
+}
+
+fn server_name(server: &RealServer) -> String {
+    server.key.to_string()
+}
+
+fn forward(server: &RealServer) -> &'static str {
+    match server.link {
+        // `ipvsadm` has no word for it; it fits the column.
+        _ if server.retired => "Removed",
+        Link::Local => "Local",
+        Link::Resolved | Link::Unresolved => "Route",
+    }
+}
+
+fn large_numbers<const N: usize>(args: &ListArgs, numbers: [u64; N], out: &mut impl Write) -> io::Result<()> {
+    for number in numbers {
+        write!(out, "{}", LargeNumber { number, exact: args.exact })?;
+    }
+    writeln!(out)
+}
+
+/// A number in nine columns, the first of which is blank: from 100 million on in thousands (K), from 1,000
+/// million on in millions (M), from 100,000 million on in G, from 100 million million on in T, cut off rather
+/// than rounded; `exact`: in full, with a blank before it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LargeNumber {
+    pub(super) number: u64,
+    pub(super) exact: bool,
+}
+
+impl fmt::Display for LargeNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let number = self.number;
+        if self.exact {
+            return write!(f, " {number:>8}");
+        }
+        let (divisor, unit) = match number {
+            0..100_000_000 => return write!(f, "{number:>9}"),
+            100_000_000..1_000_000_000 => (1_000, 'K'),
+            1_000_000_000..100_000_000_000 => (1_000_000, 'M'),
+            100_000_000_000..100_000_000_000_000 => (1_000_000_000, 'G'),
+            _ => (1_000_000_000_000, 'T'),
+        };
+        write!(f, "{:>8}{unit}", number / divisor)
+    }
+}
