@@ -92,18 +92,42 @@ pub struct WrrState {
     current: u64,
 }
 
-/// The step (greatest common divisor of the weights) and the largest `cw` of a list.
-fn wrr_bounds<D>(list: &[Candidate<D>]) -> (u64, u64) {
-    let divisor = list.iter().filter(|c| c.weight > 0).fold(0, |g, c| gcd(g, u64::from(c.weight))).max(1);
-    let heaviest = list.iter().map(|c| u64::from(c.weight)).max().unwrap_or(0);
-    (divisor, if heaviest == 0 { 0 } else { heaviest - (divisor - 1) })
+/// What of a list's weights `wrr` goes by: `ip_vs_wrr_gcd_weight` and `ip_vs_wrr_max_weight`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WrrBounds {
+    divisor: u64,
+    heaviest: u64,
+}
+
+impl WrrBounds {
+    /// Of a list.
+    pub fn of<D>(list: &[Candidate<D>]) -> Self {
+        list.iter().fold(Self::default(), |bounds, candidate| bounds.with(candidate.weight))
+    }
+
+    /// With one more server.
+    #[must_use]
+    pub fn with(self, weight: u32) -> Self {
+        let weight = u64::from(weight);
+        Self { divisor: gcd(self.divisor, weight), heaviest: self.heaviest.max(weight) }
+    }
+
+    /// How far the current weight goes down at a time.
+    fn step(self) -> u64 {
+        self.divisor.max(1)
+    }
+
+    /// The largest current weight.
+    fn most(self) -> u64 {
+        if self.heaviest == 0 { 0 } else { self.heaviest - (self.step() - 1) }
+    }
 }
 
 impl WrrState {
-    /// After a server was added, changed or deleted (`ip_vs_wrr_dest_changed`).
+    /// After a server was added, changed or deleted (`ip_vs_wrr_dest_changed`), which made the bounds these.
     #[must_use]
-    pub fn changed<D>(self, list: &[Candidate<D>]) -> Self {
-        let (step, most) = wrr_bounds(list);
+    pub fn changed(self, bounds: WrrBounds) -> Self {
+        let (step, most) = (bounds.step(), bounds.most());
         let current = if self.current > most || self.current == 0 {
             most
         } else if step > 1 {
@@ -135,16 +159,23 @@ impl WrrState {
     }
 }
 
-/// One round of `wrr` by its levels: `cw` from the largest down to 1, and the servers served at each.
+/// One round of `wrr` by its levels: the current weight from the largest down to 1, and the servers served at
+/// each. As much work as the round is long.
 fn wrr_rounds<D: Copy>(list: &[Candidate<D>]) -> Vec<(u64, Vec<D>)> {
-    let (step, most) = wrr_bounds(list);
+    let bounds = WrrBounds::of(list);
+    let mut waiting: Vec<usize> = (0..list.len()).collect();
+    let weight = |index: &usize| list.get(*index).map_or(0, |candidate| u64::from(candidate.weight));
+    waiting.sort_by_key(weight);
+    let mut served = std::collections::BTreeSet::new();
     let mut rounds = Vec::new();
-    let mut current = most;
+    let mut current = bounds.most();
     while current > 0 {
-        let servers: Vec<D> =
-            list.iter().filter(|c| u64::from(c.weight) >= current).map(|c| c.server).collect();
-        rounds.push((current, servers));
-        current = current.saturating_sub(step);
+        while let Some(index) = waiting.pop_if(|index| weight(index) >= current) {
+            served.insert(index);
+        }
+        let servers = served.iter().filter_map(|index| list.get(*index)).map(|candidate| candidate.server);
+        rounds.push((current, servers.collect()));
+        current = current.saturating_sub(bounds.step());
     }
     rounds
 }

@@ -20,7 +20,7 @@ impl Service {
     fn change(&mut self, change: impl FnOnce(&mut Vec<Candidate<u8>>)) {
         let state = WrrState::advanced(&self.list, Progress { start: self.ring.start, cursor: self.cursor });
         change(&mut self.list);
-        self.ring = wrr(&self.list, state.changed(&self.list));
+        self.ring = wrr(&self.list, state.changed(WrrBounds::of(&self.list)));
         self.cursor = self.ring.start;
     }
 
@@ -101,7 +101,8 @@ struct Kernel {
 
 impl Kernel {
     fn changed(&mut self) {
-        let (step, most) = wrr_bounds(&self.list);
+        let bounds = WrrBounds::of(&self.list);
+        let (step, most) = (bounds.step(), bounds.most());
         self.at = None;
         if self.current > most || self.current == 0 {
             self.current = most;
@@ -111,7 +112,8 @@ impl Kernel {
     }
 
     fn pick(&mut self) -> Option<u8> {
-        let (step, most) = wrr_bounds(&self.list);
+        let bounds = WrrBounds::of(&self.list);
+        let (step, most) = (bounds.step(), bounds.most());
         if most == 0 {
             return None;
         }

@@ -29,7 +29,7 @@ pub(super) async fn run(command: &ListCommand, out: &mut impl Write) -> anyhow::
         "instance \"{instance}\" is not up; start it with `lbctl up -d` (root is needed to see it)"
     );
     let tables = Tables::open(&instance.pin_dir())?;
-    let rates = match command.list.rate {
+    let rates = match command.list.rate || command.list.json {
         // Without an answer there are no rates, and the listing says so.
         true => client::call(&instance.socket(), Method::GET, "/v1/rates").await.ok(),
         false => None,

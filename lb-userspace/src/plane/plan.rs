@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::layout::{DestinationRef, RING_HEADER, RingPlace, SchedulerCode, Settings};
-use lb_common::sched::{self, Candidate, WrrState};
+use lb_common::sched::{self, Candidate, WrrBounds, WrrState};
 
 use super::applied::{Applied, AppliedServer, AppliedService};
 use super::desired::{Desired, DesiredService, ServerKey, ServiceKey};
@@ -195,20 +195,19 @@ type List = Vec<Candidate<DestinationRef>>;
 
 impl Planner {
     fn add(&mut self, key: &ServiceKey, id: u16, service: &DesiredService) -> Result<(), PlanError> {
-        let mut list = List::new();
-        let mut state = WrrState::default();
+        let mut added = List::new();
         for (order, (server, weight)) in (1..).zip(&service.servers) {
             let Some(reference) = self.ids.take() else {
                 self.missing += 1;
                 continue;
             };
             self.build.push(Step::AddServer { reference, service: id, key: *server, weight: *weight, order });
-            list.insert(0, Candidate { server: reference, weight: *weight });
-            state = state.changed(&scaled(&list));
+            added.push(Candidate { server: reference, weight: *weight });
         }
+        let (list, state) = put_at_head(List::new(), WrrState::default(), &added);
         let ring = match service.scheduler {
             SchedulerCode::Rr => sched::rr(&[], &[], None, &list),
-            SchedulerCode::Wrr => sched::wrr(&scaled(&list), state),
+            SchedulerCode::Wrr => wrr(&list, state),
         };
         self.schedule(key, id, service.scheduler, ring)?;
         self.publish.push(Step::AddService { key: *key, id });
@@ -224,27 +223,30 @@ impl Planner {
         let before: List =
             old.listed().map(|s| Candidate { server: s.reference, weight: s.weight }).collect();
         let mut list = before.clone();
-        let mut state = WrrState::advanced(&scaled(&before), old.progress);
+        let mut state = WrrState::advanced(&fitting(&before), old.progress);
         let wanted: BTreeMap<ServerKey, u32> = new.servers.iter().copied().collect();
         // As an operator at ipvsadm would: deletions, then weights, then additions, each one a change.
         for gone in old.listed().filter(|server| !wanted.contains_key(&server.key)) {
             self.retire.push(Step::Retire { reference: gone.reference });
             list.retain(|candidate| candidate.server != gone.reference);
-            state = state.changed(&scaled(&list));
+            state = state.changed(WrrBounds::of(&list));
         }
+        let places: BTreeMap<DestinationRef, usize> =
+            list.iter().enumerate().map(|(index, candidate)| (candidate.server, index)).collect();
         for server in old.listed() {
             let Some(weight) = wanted.get(&server.key).filter(|weight| **weight != server.weight) else {
                 continue;
             };
             self.build.push(Step::Reweight { reference: server.reference, weight: *weight });
-            for candidate in list.iter_mut().filter(|candidate| candidate.server == server.reference) {
+            if let Some(candidate) = places.get(&server.reference).and_then(|index| list.get_mut(*index)) {
                 candidate.weight = *weight;
             }
-            state = state.changed(&scaled(&list));
+            state = state.changed(WrrBounds::of(&list));
         }
         let known: BTreeMap<ServerKey, &AppliedServer> =
             old.servers.iter().map(|server| (server.key, server)).collect();
         let mut order = old.servers.iter().map(|server| server.order).max().unwrap_or(0);
+        let mut added = List::new();
         for (server, weight) in &new.servers {
             let weight = *weight;
             order = order.saturating_add(1);
@@ -269,15 +271,15 @@ impl Planner {
                     reference
                 }
             };
-            list.insert(0, Candidate { server: reference, weight });
-            state = state.changed(&scaled(&list));
+            added.push(Candidate { server: reference, weight });
         }
+        let (list, state) = put_at_head(list, state, &added);
         let same_scheduler = old.scheduler == Some(new.scheduler);
         let ring = match new.scheduler {
             SchedulerCode::Rr if same_scheduler => sched::rr(&before, &old.slots, Some(old.progress), &list),
             SchedulerCode::Rr => sched::rr(&[], &[], None, &list),
-            SchedulerCode::Wrr if same_scheduler => sched::wrr(&scaled(&list), state),
-            SchedulerCode::Wrr => sched::wrr(&scaled(&list), WrrState::default().changed(&scaled(&list))),
+            SchedulerCode::Wrr if same_scheduler => wrr(&list, state),
+            SchedulerCode::Wrr => wrr(&list, WrrState::default().changed(WrrBounds::of(&list))),
         };
         if same_scheduler && list == before && ring.slots == old.slots {
             return Ok(());
@@ -304,14 +306,35 @@ impl Planner {
     }
 }
 
+/// Adds servers to the head of the list one by one, and what that makes of the state.
+fn put_at_head(list: List, state: WrrState, added: &List) -> (List, WrrState) {
+    let mut state = state;
+    let mut bounds = WrrBounds::of(&list);
+    for candidate in added {
+        bounds = bounds.with(candidate.weight);
+        state = state.changed(bounds);
+    }
+    (added.iter().rev().copied().chain(list).collect(), state)
+}
+
 /// The list with weights such that its round fits.
-fn scaled(list: &List) -> List {
+fn fitting(list: &List) -> List {
     let weights: Vec<u32> = list.iter().map(|candidate| candidate.weight).collect();
     let weights = sched::scaled(&weights);
     list.iter()
         .zip(weights)
         .map(|(candidate, weight)| Candidate { server: candidate.server, weight })
         .collect()
+}
+
+/// The round of `wrr`. One that had to be fitted starts at its beginning: IPVS's state is of other weights.
+fn wrr(list: &List, state: WrrState) -> sched::Ring<DestinationRef> {
+    let fitted = fitting(list);
+    if fitted == *list {
+        return sched::wrr(list, state);
+    }
+    let bounds = WrrBounds::of(&fitted);
+    sched::wrr(&fitted, WrrState::default().changed(bounds))
 }
 
 /// Destination ids to give out: those never used first, then the freed ones.
