@@ -145,8 +145,8 @@ impl Source for MemoryTables {
 /// Writes the listing that `args` ask for to `out`, and remarks for people (without `--json`) to `notes`,
 /// which is standard error.
 ///
-/// `rates` are those of the daemon's [`rates::Estimators`], if it answers. A reader that closes `out` early has seen enough: no
-/// error.
+/// `rates` are those of the daemon's [`rates::Estimators`], if it answers. A reader that closes `out` early
+/// has seen enough: no error.
 ///
 /// # Errors
 ///
