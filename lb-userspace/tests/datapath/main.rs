@@ -1,0 +1,11 @@
+//! The datapath from outside: the same frames through `lb_common::forward` on plain memory and through the
+//! program in the kernel (`BPF_PROG_TEST_RUN`), with tables that plan and apply wrote.
+//!
+//! Tests with `kernel` in their name need root. Without it they fail, unless `LBCTL_SKIP_PRIVILEGED=1` is set;
+//! with `LBCTL_REQUIRE_PRIVILEGES=1` they never skip.
+
+mod differential;
+mod flood;
+mod harness;
+mod packets;
+mod sequences;
