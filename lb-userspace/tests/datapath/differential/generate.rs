@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use lb_common::layout::{NextHop, RingPlace, Settings};
 use lb_userspace::plane::store::Store;
 
-use crate::harness::frame::{C_TAG, Frame, S_TAG};
+use crate::harness::frame::{C_TAG, Frame, S_TAG, TCP, UDP};
 use crate::harness::random::Random;
 use crate::harness::sides::{LIMITS, Side};
 use crate::harness::world::{
@@ -79,24 +79,35 @@ impl Change {
     }
 }
 
-fn change(random: &mut Random) -> Change {
-    let id = random.below(30);
+/// A change that leaves the tables whole, as user space makes them.
+fn sound(random: &mut Random) -> Change {
     let small = |random: &mut Random, bound: usize| u32::try_from(random.below(bound)).unwrap();
-    match random.below(12) {
-        0 => Change::Configure((0..7).map(|_| small(random, 4)).collect()),
-        1..=4 => Change::Idle(small(random, if random.one_in(4) { 900 } else { 8 })),
-        5 => Change::NextHop(id, random.byte() & 15, random.byte() & random.byte() & 3),
-        6 => {
+    let id = random.below(30);
+    match random.below(9) {
+        0..=2 => Change::Configure((0..7).map(|_| small(random, 6).saturating_sub(1)).collect()),
+        3 => Change::Idle(small(random, 900)),
+        4..=6 => Change::Idle(small(random, 8)),
+        7 => Change::NextHop(id, random.pick(&[NextHop::RESOLVED, NextHop::LOCAL]), 0),
+        _ => {
             let vlan = random.pick(&[0, 8, 9, 4095]);
             Change::Link(id, vlan, random.pick(&[1, 7, 1 << 32 | 1]))
         }
-        7 => Change::Slot(random.below(128), random.next() & random.next() & 0xff_00ff),
-        8 => {
+    }
+}
+
+/// A change that may leave tables that contradict each other.
+fn broken(random: &mut Random) -> Change {
+    let small = |random: &mut Random, bound: usize| u32::try_from(random.below(bound)).unwrap();
+    match random.below(7) {
+        0 => Change::Idle(small(random, 1000)),
+        1 => Change::NextHop(random.below(30), random.byte() & 15, random.byte() & random.byte() & 3),
+        2 => Change::Slot(random.below(128), random.next() & random.next() & 0xff_00ff),
+        3 => {
             let slots = random.pick(&[0, 1, 2, 3, 7]);
             Change::Ring(random.below(LIMITS.services), RingPlace { offset: small(random, 128), slots })
         }
-        9 => Change::Entry4(random.below(8), random.below(4), random.next()),
-        10 => {
+        4 => Change::Entry4(random.below(8), random.below(4), random.next()),
+        5 => {
             // A word of all ones is an entry that is being written.
             let value = if random.one_in(3) { u64::MAX } else { random.next() };
             Change::Entry6(random.below(8), random.below(4), random.next() & 0xf_ffff, value)
@@ -105,13 +116,14 @@ fn change(random: &mut Random) -> Change {
     }
 }
 
-/// `frames` frames with changes between them; the first op configures the tables.
+/// `frames` frames with changes between them. The tables are configured first, sound for most of the batch,
+/// and broken at its end.
 pub(super) fn batch(random: &mut Random, frames: usize) -> Vec<Op> {
-    let mut ops = vec![Op::Tables(Change::Configure(vec![1, 1, 2, 3]))];
-    for _ in 0..frames {
-        // Batches begin with whole tables and end with broken ones.
-        if random.one_in(12) {
-            ops.push(Op::Tables(change(random)));
+    let mut ops = vec![Op::Tables(Change::Configure(vec![1, 1, 2, 3, 1, 1, 1]))];
+    for number in 0..frames {
+        if random.one_in(25) {
+            let sound_yet = number < frames * 4 / 5;
+            ops.push(Op::Tables(if sound_yet { sound(random) } else { broken(random) }));
         }
         let mut frame = frame(random);
         if random.one_in(3) {
@@ -122,9 +134,13 @@ pub(super) fn batch(random: &mut Random, frames: usize) -> Vec<Op> {
     ops
 }
 
-/// A flow between one of few clients and one of the virtual servers, or to nobody.
-fn flow(random: &mut Random) -> (SocketAddr, SocketAddr) {
-    let port = random.pick(&[80, 80, 80, 8080, 8081, 81, 82, 83, 84, 85, 86, 53, 5353, 443, 0, 22]);
+/// A flow between one of few clients and one of the virtual servers, seldom to nobody.
+fn flow(random: &mut Random, protocol: u8) -> (SocketAddr, SocketAddr) {
+    let ports: &[u16] = match protocol {
+        UDP => &[53, 5353],
+        _ => &[80, 80, 80, 8080, 8080, 8081, 8081, 81, 82, 83, 84, 85, 86],
+    };
+    let port = if random.one_in(20) { random.pick(&[443, 0, 22, 53, 80]) } else { random.pick(ports) };
     let from = 1000 + u16::from(random.byte() & if random.one_in(3) { 63 } else { 7 });
     match random.below(8) {
         0..=2 => (client(from), vip(port)),
@@ -134,9 +150,9 @@ fn flow(random: &mut Random) -> (SocketAddr, SocketAddr) {
     }
 }
 
-fn transport(random: &mut Random, from: SocketAddr, to: SocketAddr) -> Frame {
+fn transport(random: &mut Random, protocol: u8, from: SocketAddr, to: SocketAddr) -> Frame {
     let data = vec![random.byte(); random.pick(&[0, 1, 8, 40, 600])];
-    if random.one_in(3) {
+    if protocol == UDP {
         return Frame::udp(from, to, &data);
     }
     let flags = random.pick(&[2, 2, 16, 16, 16, 24, 17, 20, 4, 18, 1, 0]);
@@ -144,24 +160,25 @@ fn transport(random: &mut Random, from: SocketAddr, to: SocketAddr) -> Frame {
 }
 
 fn frame(random: &mut Random) -> Vec<u8> {
-    let (from, to) = flow(random);
+    let protocol = random.pick(&[TCP, TCP, UDP]);
+    let (from, to) = flow(random, protocol);
     let six = to.is_ipv6();
     let mut frame = match random.below(10) {
         0 => {
-            let quoted = transport(random, to, from);
+            let quoted = transport(random, protocol, to, from);
             let quoted = if random.one_in(8) { quoted.options(&[1; 8]) } else { quoted };
             let (router, kinds) = if six { (ROUTER_6, [1, 2, 3, 128]) } else { (ROUTER, [3, 4, 11, 8]) };
             Frame::icmp_error(router, random.pick(&kinds), &quoted, random.pick(&[28, 48, 60, 500]))
         }
         1 | 2 => {
-            let whole = transport(random, from, to).identification(u16::from(random.byte() & 3));
+            let whole = transport(random, protocol, from, to).identification(u16::from(random.byte() & 3));
             match random.below(3) {
-                0 => whole.first_fragment(random.pick(&[8, 16, 24, 48])),
+                0 => whole.first_fragment(random.pick(&[8, 24, 24, 48])),
                 1 => whole.later_fragment(random.pick(&[8, 24, 1480]), true),
                 _ => whole.later_fragment(random.pick(&[8, 24, 1480]), false),
             }
         }
-        _ => transport(random, from, to),
+        _ => transport(random, protocol, from, to),
     };
     if six {
         for _ in 0..random.below(8).saturating_sub(3) {

@@ -69,6 +69,9 @@ pub(crate) trait Side {
         for (key, _) in self.fragments() {
             self.set_fragment(&key, None);
         }
+        for id in (0..).take(LIMITS.servers) {
+            self.store_mut().clear_traffic(id).unwrap();
+        }
         let store = self.store();
         for destination in &store.destinations()[..LIMITS.servers] {
             let words = [&destination.next_hop, &destination.source, &destination.interface];
