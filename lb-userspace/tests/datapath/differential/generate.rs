@@ -219,9 +219,11 @@ fn mutate(random: &mut Random, frame: &mut Vec<u8>) {
             }
             5 => {
                 // Where lengths, protocols, fragment fields and next headers are.
-                let at = random.pick(&[12, 13, 14, 16, 17, 18, 19, 20, 21, 22, 23, 34, 38, 39, 42, 46, 47, 54, 55]);
+                let at = random
+                    .pick(&[12, 13, 14, 16, 17, 18, 19, 20, 21, 22, 23, 34, 38, 39, 42, 46, 47, 54, 55]);
                 if at < length {
-                    frame[at] = random.pick(&[0, 1, 6, 17, 20, 44, 58, 60, 0x20, 0x40, 0x45, 0x46, 0x4f, 0x60, 0xff]);
+                    frame[at] =
+                        random.pick(&[0, 1, 6, 17, 20, 44, 58, 60, 0x20, 0x40, 0x45, 0x46, 0x4f, 0x60, 0xff]);
                 }
             }
             6 => {
