@@ -66,7 +66,7 @@ fn random_frames_host_against_kernel() {
         assert!(*count > 0 || *reason == Reason::NoHeadroom, "no frame reached {}", reason.as_str());
     }
     let sent = tally.transmitted + tally.redirected;
-    assert!(sent as usize > frames / 4 && tally.redirected > 100, "{tally:?}");
+    assert!(sent > frames as u64 / 4 && tally.redirected > 100, "{tally:?}");
 }
 
 fn run(

@@ -297,6 +297,8 @@ fn change(desired: &mut Desired, before: &Before) {
                 servers.push((ServerKey { address: [10, 7, 0, number].into(), port: name.port }, 0));
             }
         }
-        other => panic!("{other:?} changes no configuration"),
+        Before::Frame(_) | Before::Idle(_) | Before::Free | Before::Link(..) => {
+            panic!("{before:?} changes no configuration")
+        }
     }
 }
