@@ -1,0 +1,80 @@
+//! The words and the transitions; the table as a whole in `model`, its races in `threads`.
+
+mod model;
+mod threads;
+
+use super::*;
+
+/// `ip_vs_proto_tcp.c`: columns SYN_RECV, (mid-stream as) ESTABLISHED, ESTABLISHED, FIN_WAIT, TIME_WAIT, CLOSE.
+#[test]
+fn tcp_transitions_are_ipvs_input_only() {
+    let (sr, ms, es) = (State::SYN_RECEIVED, State::MID_STREAM, State::ESTABLISHED);
+    let (fw, tw, cl) = (State::FIN_WAIT, State::TIME_WAIT, State::CLOSE);
+    for (event, expected) in [
+        (Event::SYN, [sr, es, es, sr, sr, sr]),
+        (Event::FIN, [tw, fw, fw, fw, tw, cl]),
+        (Event::ACK, [es, es, es, fw, tw, cl]),
+        (Event::RESET, [sr, cl, cl, cl, cl, cl]),
+    ] {
+        for (state, expected) in [sr, ms, es, fw, tw, cl].into_iter().zip(expected) {
+            assert_eq!(next_state(state, event), expected, "{state:?} {event:?}");
+            assert_eq!(reschedules(state, event), event == Event::SYN && (state == tw || state == cl));
+        }
+        for state in [State::FIRST_DATAGRAM, State::UDP] {
+            assert_eq!(next_state(state, event), State::UDP, "an entry's protocol does not change");
+        }
+        assert_eq!(next_state(State::NONE, event), State::NONE);
+    }
+    for state in [State::FIRST_DATAGRAM, State::UDP] {
+        assert_eq!(next_state(state, Event::DATAGRAM), State::UDP);
+    }
+}
+
+#[test]
+fn connections_open_in_their_own_states() {
+    for (event, state, starts) in [
+        (Event::SYN, State::SYN_RECEIVED, true),
+        (Event::ACK, State::MID_STREAM, false),
+        (Event::FIN, State::MID_STREAM, false),
+        (Event::RESET, State::NONE, false),
+        (Event::DATAGRAM, State::FIRST_DATAGRAM, true),
+    ] {
+        assert_eq!((event.opens(), event.starts()), (state, starts), "{event:?}");
+    }
+    let unconfirmed = [State::SYN_RECEIVED, State::MID_STREAM, State::FIRST_DATAGRAM];
+    assert!(State::ALL.iter().all(|state| state.unconfirmed() == unconfirmed.contains(state)));
+}
+
+#[test]
+fn flags_count_in_the_kernels_order() {
+    for flags in 0..=u8::MAX {
+        let event = match flags {
+            _ if flags & 4 != 0 => Event::RESET,
+            _ if flags & 2 != 0 => Event::SYN,
+            _ if flags & 1 != 0 => Event::FIN,
+            _ => Event::ACK,
+        };
+        assert_eq!(Event::from_tcp_flags(flags), event, "{flags:02x}");
+    }
+}
+
+#[test]
+fn values_keep_their_fields_apart() {
+    for state in State::ALL {
+        let value =
+            Value::new(DestinationRef::new(0xf_ffff, 63), state, Ticks(Ticks::MASK), Be16::new(0xffff));
+        assert_eq!(value.state(), state);
+        let value = Value::new(DestinationRef::new(7, 5), state, Ticks(9), Be16::new(80));
+        assert_eq!(
+            (value.destination(), value.state(), value.seen(), value.port().host()),
+            (DestinationRef::new(7, 5), state, Ticks(9), 80)
+        );
+    }
+}
+
+#[test]
+fn ticks_wrap() {
+    let late = Ticks::from_nanoseconds(u64::MAX);
+    assert_eq!(late.later(3).since(late), 3);
+    assert_eq!(Ticks::of_seconds(900), 839);
+}

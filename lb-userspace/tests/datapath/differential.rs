@@ -1,0 +1,164 @@
+//! Random frames through both instances of the datapath, with random tables: the same action, bytes, entries,
+//! rings, fragments and counters after each.
+//!
+//! `LBCTL_TEST_SEED` gives the seed, which is printed, and `LBCTL_TEST_FRAMES` how many frames.
+
+mod generate;
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use lb_common::conn::{Bucket4, Bucket6};
+use lb_common::verdict::{Reason, Verdict};
+use lb_userspace::plane::store::Store;
+
+use crate::harness::random::Random;
+use crate::harness::sides::{Host, Kernel, LIMITS, Side};
+use generate::{Op, batch};
+
+/// Buckets of each connection table. Few, so that flows meet in them.
+const BUCKETS: u32 = 8;
+/// Frames with one set of tables.
+const BATCH: usize = 500;
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |value| value.parse().unwrap())
+}
+
+/// What a batch did, for the proof that the frames reach every part of the datapath.
+#[derive(Debug, Default)]
+struct Tally {
+    reasons: Vec<u64>,
+    transmitted: u64,
+    redirected: u64,
+}
+
+#[test]
+fn random_frames_host_against_kernel() {
+    let Some(mut kernel) = Kernel::new(BUCKETS) else { return };
+    let mut host = Host::new(BUCKETS);
+    let seed = setting("LBCTL_TEST_SEED", 20_261_121);
+    let frames = usize::try_from(setting("LBCTL_TEST_FRAMES", 250_000)).unwrap();
+    eprintln!("LBCTL_TEST_SEED={seed} LBCTL_TEST_FRAMES={frames}");
+    let mut tally = Tally { reasons: vec![0; Reason::ALL.len()], ..Tally::default() };
+    for number in 0..frames.div_ceil(BATCH) {
+        let seed = seed.wrapping_mul(1_000_003).wrapping_add(number as u64);
+        // A batch in which the kernel's clock ticked may differ; it is begun anew.
+        let done = (0..100).any(|_| {
+            let now = kernel.now();
+            host.tables.clock.store(now.bits(), Relaxed);
+            let mut ticked = |kernel: &Kernel| kernel.now() != now;
+            match run(&mut host, &mut kernel, seed, &mut ticked) {
+                _ if ticked(&kernel) => false,
+                Ok(part) => {
+                    tally.reasons.iter_mut().zip(part.reasons).for_each(|(sum, part)| *sum += part);
+                    tally.transmitted += part.transmitted;
+                    tally.redirected += part.redirected;
+                    true
+                }
+                Err(error) => panic!("batch {number} (LBCTL_TEST_SEED={seed}): {error}"),
+            }
+        });
+        assert!(done, "batch {number}: the clock ticked in each of 100 attempts");
+    }
+    eprintln!("{tally:?}");
+    for (reason, count) in Reason::ALL.iter().zip(&tally.reasons) {
+        // No frame is without headroom here.
+        assert!(*count > 0 || *reason == Reason::NoHeadroom, "no frame reached {}", reason.as_str());
+    }
+    let sent = tally.transmitted + tally.redirected;
+    assert!(sent > frames as u64 / 4 && tally.redirected > 100, "{tally:?}");
+}
+
+fn run(
+    host: &mut Host,
+    kernel: &mut Kernel,
+    seed: u64,
+    ticked: &mut impl FnMut(&Kernel) -> bool,
+) -> Result<Tally, String> {
+    let mut random = Random::new(seed);
+    host.clear(BUCKETS);
+    kernel.clear(BUCKETS);
+    let before = [reasons(host), reasons(kernel)];
+    let mut tally = Tally::default();
+    for op in batch(&mut random, BATCH) {
+        let frame = match op {
+            Op::Frame(frame) => frame,
+            Op::Tables(change) => {
+                change.make(host);
+                change.make(kernel);
+                continue;
+            }
+        };
+        let (action, bytes) = host.run(&frame);
+        let found = kernel.run(&frame);
+        let verdict = host.verdict();
+        match verdict {
+            Some(Verdict::Transmit) => tally.transmitted += 1,
+            Some(Verdict::Redirect(_)) => tally.redirected += 1,
+            _ if bytes != frame => return Err(format!("{verdict:?} but changed: {frame:02x?}")),
+            _ => {}
+        }
+        let same = found == (action, bytes) && tables_equal(host, kernel);
+        if !same {
+            if ticked(kernel) {
+                return Ok(tally);
+            }
+            let host = host.run(&frame);
+            return Err(format!(
+                "host {verdict:?}, kernel {:?}\n  in     {frame:02x?}\n  kernel {:02x?}\n  host (again) {host:02x?}",
+                found.0, found.1
+            ));
+        }
+    }
+    let delta = |now: Vec<u64>, before: &[u64]| -> Vec<u64> {
+        now.iter().zip(before).map(|(now, before)| now - before).collect()
+    };
+    tally.reasons = delta(reasons(host), &before[0]);
+    let in_kernel = delta(reasons(kernel), &before[1]);
+    let counted = [traffic(host), traffic(kernel)];
+    if tally.reasons != in_kernel || counted[0] != counted[1] {
+        return Err(format!("counters\n  host   {:?}\n  kernel {in_kernel:?}\n{counted:?}", tally.reasons));
+    }
+    let sorted = |side: &dyn Fn() -> Vec<_>| {
+        let mut all: Vec<String> = side().into_iter().map(|item| format!("{item:?}")).collect();
+        all.sort();
+        all
+    };
+    if sorted(&|| host.fragments()) != sorted(&|| kernel.fragments()) {
+        return Err("fragments".to_owned());
+    }
+    Ok(tally)
+}
+
+fn reasons(side: &impl Side) -> Vec<u64> {
+    Reason::ALL.iter().map(|reason| side.reason(*reason)).collect()
+}
+
+fn traffic(side: &impl Side) -> Vec<u64> {
+    (0..)
+        .take(LIMITS.servers)
+        .flat_map(|id| {
+            let traffic = side.store().traffic(id).unwrap();
+            [traffic.connections, traffic.packets, traffic.bytes]
+        })
+        .collect()
+}
+
+/// Connection tables and rings word for word.
+fn tables_equal(host: &Host, kernel: &Kernel) -> bool {
+    let (host, kernel) = (host.store(), kernel.store());
+    let four = |a: &Bucket4, b: &Bucket4| {
+        a.0.iter().zip(&b.0).all(|(a, b)| a.key.load() == b.key.load() && a.value.load() == b.value.load())
+    };
+    let six = |a: &Bucket6, b: &Bucket6| {
+        a.0.iter().zip(&b.0).all(|(a, b)| {
+            a.value.load() == b.value.load()
+                && a.tag.load() == b.tag.load()
+                && a.address.iter().zip(&b.address).all(|(a, b)| a.load() == b.load())
+        })
+    };
+    let rings = host.rings().iter().zip(kernel.rings()).take(256);
+    host.connections4().iter().zip(kernel.connections4()).all(|(a, b)| four(a, b))
+        && host.connections6().iter().zip(kernel.connections6()).all(|(a, b)| six(a, b))
+        && rings.into_iter().all(|(a, b)| a.load() == b.load())
+}

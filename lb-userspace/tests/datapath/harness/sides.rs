@@ -1,0 +1,306 @@
+//! The two instances of the datapath behind one trait.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use aya::maps::{HashMap, MapData};
+use aya::programs::{TestRun, TestRunOptions, Xdp};
+use lb_common::conn::{BUCKET_ENTRIES, Key, Key4, Key6, Ticks, Value};
+use lb_common::forward::forward;
+use lb_common::layout::{FragmentKey, FragmentOwner, Interface};
+use lb_common::memory::{self, MemoryTables, Sizes};
+use lb_common::packet::MemoryPacket;
+use lb_common::verdict::{Reason, Verdict};
+use lb_common::{conn, maps};
+use lb_userspace::dataplane::loader::{Capacity, Loaded, load};
+use lb_userspace::dataplane::tables::Tables;
+use lb_userspace::plane::applied::Applied;
+use lb_userspace::plane::apply::{Hops, apply};
+use lb_userspace::plane::desired::Desired;
+use lb_userspace::plane::plan::{Limits, plan};
+use lb_userspace::plane::store::Store;
+use nix::time::{ClockId, clock_gettime};
+
+use super::world::{DIRECTOR_MAC, INGRESS};
+
+/// What a test may use of the tables; both sides have at least this much.
+pub(crate) const LIMITS: Limits = Limits { servers: 64, services: 40, ring_words: 4096 };
+/// Seed of the connection tables.
+pub(crate) const SEED: u64 = 0x5eed;
+
+/// What the kernel does with a frame, as the program's return value says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Drop,
+    Pass,
+    Transmit,
+    Redirect,
+}
+
+impl From<Verdict> for Action {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Pass(_) => Self::Pass,
+            Verdict::Drop(_) => Self::Drop,
+            Verdict::Transmit => Self::Transmit,
+            Verdict::Redirect(_) => Self::Redirect,
+        }
+    }
+}
+
+/// An instance of the datapath with its tables.
+pub(crate) trait Side {
+    type Store: Store;
+    fn store(&self) -> &Self::Store;
+    fn store_mut(&mut self) -> &mut Self::Store;
+    fn interfaces(&self) -> &[Interface];
+    fn now(&self) -> Ticks;
+    fn run(&mut self, frame: &[u8]) -> (Action, Vec<u8>);
+    /// The verdict of the latest frame, where it can be known.
+    fn verdict(&self) -> Option<Verdict>;
+    fn reason(&self, reason: Reason) -> u64;
+    fn fragments(&self) -> Vec<(FragmentKey, FragmentOwner)>;
+    fn set_fragment(&mut self, key: &FragmentKey, owner: Option<&FragmentOwner>);
+
+    /// Empties every table and gives the director its interface and `buckets` buckets of each connection table.
+    fn clear(&mut self, buckets: u32) {
+        for (key, _) in self.store().services().unwrap() {
+            self.store_mut().remove_service(&key).unwrap();
+        }
+        for (key, _) in self.fragments() {
+            self.set_fragment(&key, None);
+        }
+        for id in (0..).take(LIMITS.servers) {
+            self.store_mut().clear_traffic(id).unwrap();
+        }
+        let store = self.store();
+        for destination in &store.destinations()[..LIMITS.servers] {
+            let words = [&destination.next_hop, &destination.source, &destination.interface];
+            words.into_iter().for_each(|word| word.store(0));
+        }
+        store.rings()[..LIMITS.ring_words as usize].iter().for_each(|word| word.store(0));
+        store.schedules()[..LIMITS.services].iter().for_each(|schedule| schedule.ring.store(0));
+        for entry in store.connections4().iter().flat_map(|bucket| &bucket.0) {
+            entry.key.store(0);
+            entry.value.store(0);
+        }
+        for entry in store.connections6().iter().flat_map(|bucket| &bucket.0) {
+            [&entry.value, &entry.tag, &entry.address[0], &entry.address[1]]
+                .into_iter()
+                .for_each(|word| word.store(0));
+        }
+        memory::initialise(store.settings(), SEED, buckets, buckets);
+        store.settings().flags.store(0);
+        for interface in self.interfaces() {
+            interface.index.store(0);
+            interface.mac.store(0);
+        }
+        assert!(memory::place_interface(self.interfaces(), INGRESS, DIRECTOR_MAC));
+    }
+
+    /// Brings the tables to what is desired, as the daemon does.
+    fn configure(&mut self, desired: &Desired, hops: &Hops) {
+        let applied = Applied::read(self.store()).unwrap();
+        let steps = plan(&applied, desired, LIMITS, 0).unwrap();
+        apply(self.store_mut(), &steps, hops).unwrap();
+    }
+
+    /// Lets time pass: everything was seen `ticks` earlier.
+    fn idle(&mut self, ticks: u32) {
+        let store = self.store();
+        for bucket in store.connections4() {
+            (0..BUCKET_ENTRIES).for_each(|slot| age::<Key4>(bucket, slot, ticks));
+        }
+        for bucket in store.connections6() {
+            (0..BUCKET_ENTRIES).for_each(|slot| age::<Key6>(bucket, slot, ticks));
+        }
+        for (key, owner) in self.fragments() {
+            let seen = earlier(Ticks::default().later(u32::try_from(owner.seen).unwrap()), ticks);
+            let owner = FragmentOwner { seen: u64::from(seen.bits()), ..owner };
+            self.set_fragment(&key, Some(&owner));
+        }
+    }
+}
+
+fn earlier(time: Ticks, ticks: u32) -> Ticks {
+    Ticks::default().later(time.bits().wrapping_sub(ticks))
+}
+
+fn age<K: Key>(bucket: &K::Bucket, slot: usize, ticks: u32) {
+    if let Some((_, Some(value))) = K::inspect(bucket, slot) {
+        let older = value.with(value.state(), earlier(value.seen(), ticks));
+        assert!(K::update(bucket, slot, value, older), "nobody else writes");
+    }
+}
+
+/// The entry of an IPv4 or IPv6 flow.
+pub(crate) fn entry<K: Key>(buckets: &[K::Bucket], count: u32, flow: K, port: u16) -> Option<Value> {
+    let hash = flow.hash(SEED);
+    let [a, b, c, d, e, f, g, h] = hash.to_le_bytes();
+    [[a, b, c, d], [e, f, g, h]].iter().find_map(|half| {
+        let bucket = &buckets[conn::scale(u32::from_le_bytes(*half), count) as usize];
+        let port = lb_common::net::Be16::new(port);
+        flow.find(bucket, port, lb_common::word::Blur::new(0)).map(|(_, value)| value)
+    })
+}
+
+/// The datapath on plain memory.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) tables: MemoryTables,
+    verdict: Option<Verdict>,
+}
+
+impl Host {
+    pub(crate) fn new(buckets: u32) -> Self {
+        let sizes = Sizes {
+            services: LIMITS.services,
+            destinations: LIMITS.servers,
+            ring_words: LIMITS.ring_words as usize,
+            buckets,
+        };
+        let tables = MemoryTables::new(sizes, SEED);
+        tables.advance(100_000);
+        let mut host = Self { tables, verdict: None };
+        host.clear(buckets);
+        host
+    }
+}
+
+impl Side for Host {
+    type Store = MemoryTables;
+
+    fn store(&self) -> &MemoryTables {
+        &self.tables
+    }
+
+    fn store_mut(&mut self) -> &mut MemoryTables {
+        &mut self.tables
+    }
+
+    fn interfaces(&self) -> &[Interface] {
+        &self.tables.interfaces
+    }
+
+    fn now(&self) -> Ticks {
+        Ticks::default().later(self.tables.clock.load(Relaxed))
+    }
+
+    fn run(&mut self, frame: &[u8]) -> (Action, Vec<u8>) {
+        let mut packet = MemoryPacket::new(frame.to_vec(), INGRESS);
+        let verdict = forward(&mut packet, &self.tables);
+        self.verdict = Some(verdict);
+        (verdict.into(), packet.bytes().to_vec())
+    }
+
+    fn verdict(&self) -> Option<Verdict> {
+        self.verdict
+    }
+
+    fn reason(&self, reason: Reason) -> u64 {
+        self.tables.reason(reason)
+    }
+
+    fn fragments(&self) -> Vec<(FragmentKey, FragmentOwner)> {
+        self.tables.fragments.lock().unwrap().iter().map(|(key, owner)| (*key, *owner)).collect()
+    }
+
+    fn set_fragment(&mut self, key: &FragmentKey, owner: Option<&FragmentOwner>) {
+        let mut fragments = self.tables.fragments.lock().unwrap();
+        match owner {
+            Some(owner) => fragments.insert(*key, *owner),
+            None => fragments.remove(key),
+        };
+    }
+}
+
+/// The program in the kernel.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    loaded: Loaded,
+    fragments: HashMap<MapData, FragmentKey, FragmentOwner>,
+    out: Vec<u8>,
+}
+
+impl Kernel {
+    /// Loads the program with `buckets` buckets in each connection table. `None` if the test is to be skipped.
+    pub(crate) fn new(buckets: u32) -> Option<Self> {
+        let set = |name| std::env::var_os(name).is_some_and(|value| value == "1");
+        if !nix::unistd::geteuid().is_root() {
+            let may_skip = set("LBCTL_SKIP_PRIVILEGED") && !set("LBCTL_REQUIRE_PRIVILEGES");
+            assert!(
+                may_skip,
+                "this test loads a BPF program: run it as root, or set LBCTL_SKIP_PRIVILEGED=1"
+            );
+            eprintln!("SKIPPED for LBCTL_SKIP_PRIVILEGED: not root");
+            return None;
+        }
+        let connections = buckets * 2;
+        let mut loaded = load(None, Capacity { ipv4: connections, ipv6: connections }).unwrap();
+        let fragments = loaded.ebpf.take_map(maps::FRAGMENTS).unwrap();
+        let mut kernel =
+            Self { loaded, fragments: HashMap::try_from(fragments).unwrap(), out: vec![0; 4096] };
+        kernel.clear(buckets);
+        Some(kernel)
+    }
+
+    fn tables(&self) -> &Tables {
+        &self.loaded.tables
+    }
+}
+
+impl Side for Kernel {
+    type Store = Tables;
+
+    fn store(&self) -> &Tables {
+        self.tables()
+    }
+
+    fn store_mut(&mut self) -> &mut Tables {
+        &mut self.loaded.tables
+    }
+
+    fn interfaces(&self) -> &[Interface] {
+        &self.tables().interfaces
+    }
+
+    /// The clock that the program reads (`bpf_ktime_get_coarse_ns`).
+    fn now(&self) -> Ticks {
+        let time = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).unwrap();
+        let nanoseconds = time.tv_sec() * 1_000_000_000 + time.tv_nsec();
+        Ticks::from_nanoseconds(u64::try_from(nanoseconds).unwrap())
+    }
+
+    fn run(&mut self, frame: &[u8]) -> (Action, Vec<u8>) {
+        let program: &Xdp = self.loaded.ebpf.program(maps::PROGRAM).unwrap().try_into().unwrap();
+        let options =
+            TestRunOptions { data_in: Some(frame), data_out: Some(&mut self.out), ..Default::default() };
+        let result = program.test_run(options).unwrap();
+        let action = match result.return_value {
+            1 => Action::Drop,
+            2 => Action::Pass,
+            3 => Action::Transmit,
+            4 => Action::Redirect,
+            other => panic!("the program returned {other}"),
+        };
+        (action, self.out[..result.data_size_out as usize].to_vec())
+    }
+
+    fn verdict(&self) -> Option<Verdict> {
+        None
+    }
+
+    fn reason(&self, reason: Reason) -> u64 {
+        self.tables().reason(reason).unwrap()
+    }
+
+    fn fragments(&self) -> Vec<(FragmentKey, FragmentOwner)> {
+        self.fragments.iter().map(Result::unwrap).collect()
+    }
+
+    fn set_fragment(&mut self, key: &FragmentKey, owner: Option<&FragmentOwner>) {
+        match owner {
+            Some(owner) => self.fragments.insert(key, owner, 0).unwrap(),
+            None => self.fragments.remove(key).unwrap(),
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The virtual servers, real servers and links that the tests run with.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use lb_common::layout::SchedulerCode;
+use lb_common::net::MacAddress;
+use lb_userspace::plane::apply::{Hop, Hops};
+use lb_userspace::plane::desired::{Desired, DesiredService, ServerKey, ServiceKey};
+
+use super::frame::{TCP, UDP};
+
+/// The interface that frames come in on: loopback, from which test runs come.
+pub(crate) const INGRESS: u32 = 1;
+/// Another interface.
+pub(crate) const OTHER_INTERFACE: u32 = 7;
+pub(crate) const DIRECTOR_MAC: MacAddress = [2, 0, 0, 0, 0, 1];
+pub(crate) const CLIENT_MAC: MacAddress = [2, 0, 0, 0, 0, 0x10];
+
+/// A real server and its link.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Server {
+    pub(crate) address: IpAddr,
+    pub(crate) mac: MacAddress,
+    pub(crate) from: MacAddress,
+    pub(crate) interface: u32,
+    pub(crate) vlan: u16,
+}
+
+const fn four(a: u8, b: u8, c: u8, d: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+}
+
+const fn six(last: u16) -> IpAddr {
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last))
+}
+
+const fn server(address: IpAddr, last: u8) -> Server {
+    let mac = [2, 0, 0, 0, 1, last];
+    Server { address, mac, from: DIRECTOR_MAC, interface: INGRESS, vlan: 0 }
+}
+
+pub(crate) const WEB1: Server = server(four(192, 168, 4, 100), 1);
+pub(crate) const WEB2: Server = server(four(192, 168, 4, 200), 2);
+pub(crate) const WEB3: Server = server(four(192, 168, 4, 150), 3);
+pub(crate) const WEB1_6: Server = server(six(0x100), 1);
+pub(crate) const WEB2_6: Server = server(six(0x200), 2);
+/// Behind another interface.
+pub(crate) const FAR: Server =
+    Server { from: [2, 0, 0, 0, 0, 7], interface: OTHER_INTERFACE, ..server(four(10, 9, 0, 1), 9) };
+/// On VLAN 8.
+pub(crate) const TAGGED: Server = Server { vlan: 8, ..server(four(10, 8, 0, 1), 8) };
+/// On VLAN 8, IPv6.
+pub(crate) const TAGGED_6: Server = Server { vlan: 8, ..server(six(0x8), 8) };
+/// The director itself.
+pub(crate) const LOCAL: Server = server(four(192, 168, 4, 2), 0);
+pub(crate) const LOCAL_6: Server = server(six(0x2), 0);
+/// Does not answer ARP.
+pub(crate) const SILENT: Server = server(four(192, 168, 4, 250), 0);
+pub(crate) const SILENT_6: Server = server(six(0x250), 0);
+
+/// A virtual server on the first VIP.
+pub(crate) const fn vip(port: u16) -> SocketAddr {
+    SocketAddr::new(four(192, 168, 4, 15), port)
+}
+
+/// A virtual server on the second VIP.
+pub(crate) const fn second_vip(port: u16) -> SocketAddr {
+    SocketAddr::new(four(192, 168, 4, 16), port)
+}
+
+/// A virtual server on the first IPv6 VIP.
+pub(crate) const fn vip6(port: u16) -> SocketAddr {
+    SocketAddr::new(six(0x15), port)
+}
+
+/// A virtual server on the second IPv6 VIP.
+pub(crate) const fn second_vip6(port: u16) -> SocketAddr {
+    SocketAddr::new(six(0x16), port)
+}
+
+/// The client's address and this port.
+pub(crate) const fn client(port: u16) -> SocketAddr {
+    SocketAddr::new(four(198, 51, 100, 10), port)
+}
+
+/// As [`client`], IPv6.
+pub(crate) const fn client6(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 0x10)), port)
+}
+
+/// A router between client and director.
+pub(crate) const ROUTER: IpAddr = four(203, 0, 113, 1);
+pub(crate) const ROUTER_6: IpAddr = six(0xfe);
+
+/// A service's name.
+pub(crate) fn name(protocol: u8, address: SocketAddr) -> ServiceKey {
+    ServiceKey { protocol, address: address.ip(), port: address.port() }
+}
+
+/// A service.
+pub(crate) fn service(scheduler: SchedulerCode, port: u16, servers: &[(Server, u32)]) -> DesiredService {
+    let key = |server: &Server| ServerKey { address: server.address, port };
+    DesiredService {
+        scheduler,
+        servers: servers.iter().map(|(server, weight)| (key(server), *weight)).collect(),
+    }
+}
+
+/// Every virtual server of the packet cases.
+///
+/// | port | scheduler | real servers          |
+/// |------|-----------|-----------------------|
+/// | 80   | rr        | web1                  |
+/// | 8080 | wrr       | web1:1 web2:2         |
+/// | 8081 | rr        | web1 web2             |
+/// | 81   | rr        | behind another interface |
+/// | 82   | rr        | on VLAN 8             |
+/// | 83   | rr        | the director          |
+/// | 84   | rr        | one that does not answer ARP |
+/// | 85   | rr        | none                  |
+/// | 86   | rr        | web1, weight 0        |
+/// | udp 53 | rr      | web1                  |
+/// | udp 5353 | rr    | web1 web2             |
+///
+/// The second VIP has port 80 on web1 and any other port on web2; for UDP any port on web1 and web2.
+pub(crate) fn world() -> Desired {
+    use SchedulerCode::{Rr, Wrr};
+    let mut desired = Desired::default();
+    let mut add = |protocol, address: SocketAddr, scheduler, servers: &[(Server, u32)]| {
+        let old =
+            desired.services.insert(name(protocol, address), service(scheduler, address.port(), servers));
+        assert_eq!(old, None, "{address} twice");
+    };
+    let both = [
+        (
+            vip as fn(u16) -> SocketAddr,
+            second_vip as fn(u16) -> SocketAddr,
+            [WEB1, WEB2, TAGGED, LOCAL, SILENT],
+        ),
+        (vip6, second_vip6, [WEB1_6, WEB2_6, TAGGED_6, LOCAL_6, SILENT_6]),
+    ];
+    for (first, second, [web1, web2, tagged, local, silent]) in both {
+        add(TCP, first(80), Rr, &[(web1, 1)]);
+        add(TCP, first(8080), Wrr, &[(web1, 1), (web2, 2)]);
+        add(TCP, first(8081), Rr, &[(web1, 1), (web2, 1)]);
+        add(TCP, first(82), Rr, &[(tagged, 1)]);
+        add(TCP, first(83), Rr, &[(local, 1)]);
+        add(TCP, first(84), Rr, &[(silent, 1)]);
+        add(TCP, first(85), Rr, &[]);
+        add(TCP, first(86), Rr, &[(web1, 0)]);
+        add(UDP, first(53), Rr, &[(web1, 1)]);
+        add(UDP, first(5353), Rr, &[(web1, 1), (web2, 1)]);
+        add(TCP, second(80), Rr, &[(web1, 1)]);
+        add(TCP, second(0), Rr, &[(web2, 1)]);
+        add(UDP, second(0), Rr, &[(web1, 1), (web2, 1)]);
+    }
+    add(TCP, vip(81), Rr, &[(FAR, 1)]);
+    desired
+}
+
+/// The links of the real servers.
+pub(crate) fn hops() -> Hops {
+    let linked = [WEB1, WEB2, WEB3, WEB1_6, WEB2_6, FAR, TAGGED, TAGGED_6];
+    let mut hops: Hops = linked.iter().map(|server| (server.address, link(server))).collect();
+    hops.insert(LOCAL.address, Hop::Local);
+    hops.insert(LOCAL_6.address, Hop::Local);
+    hops
+}
+
+/// A real server's link.
+pub(crate) fn link(server: &Server) -> Hop {
+    Hop::Link { to: server.mac, from: server.from, interface: server.interface, vlan: server.vlan }
+}

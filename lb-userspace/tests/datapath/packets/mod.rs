@@ -1,0 +1,35 @@
+//! The packet cases: a sentence, a packet, the tables it meets, and what must come of it, to the byte and to
+//! the counter. The tables are those of [`crate::harness::world::world`], then what a case says of before.
+
+mod connections;
+mod direct;
+mod icmp;
+mod parts;
+mod passed;
+mod vlan;
+
+use crate::harness::case::{BUCKETS, Case};
+use crate::harness::sides::{Host, Kernel, Side};
+
+fn all() -> Vec<Case> {
+    [direct::cases(), connections::cases(), passed::cases(), vlan::cases(), parts::cases(), icmp::cases()]
+        .concat()
+}
+
+fn check(side: &mut impl Side) {
+    let cases = all();
+    assert!(cases.len() >= 60, "{}", cases.len());
+    let wrong: Vec<_> = cases.iter().filter_map(|case| case.check(side).err()).collect();
+    assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+}
+
+#[test]
+fn cases_on_the_host() {
+    check(&mut Host::new(BUCKETS));
+}
+
+#[test]
+fn cases_in_the_kernel() {
+    let Some(mut kernel) = Kernel::new(BUCKETS) else { return };
+    check(&mut kernel);
+}
