@@ -62,10 +62,7 @@ pub enum Mode {
 }
 
 fn errno(error: &ProgramError) -> Option<i32> {
-    match error {
-        ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
-        _ => None,
-    }
+    if let ProgramError::SyscallError(error) = error { error.io_error.raw_os_error() } else { None }
 }
 
 /// Puts the program on an interface and pins the link at `pin`.
