@@ -122,11 +122,12 @@ impl Tables {
     pub fn take(ebpf: &mut Ebpf) -> Result<Self, TablesError> {
         Self::build(|name| {
             let map = ebpf.take_map(name).ok_or(TablesError::Missing { name })?;
-            match map {
-                Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data) | Map::LruHashMap(data) => {
-                    Ok(data)
-                }
-                _ => Err(TablesError::Missing { name }),
+            if let Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data) | Map::LruHashMap(data) =
+                map
+            {
+                Ok(data)
+            } else {
+                Err(TablesError::Missing { name })
             }
         })
     }

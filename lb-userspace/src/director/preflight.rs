@@ -39,7 +39,7 @@ fn missing_capabilities(status: &str) -> Vec<&'static str> {
     let has = |number: u32| effective >> number & 1 != 0;
     NEEDED
         .iter()
-        .filter(|(number, _)| !has(*number) && !(*number >= 38 && has(SYS_ADMIN)))
+        .filter(|(number, _)| !(has(*number) || *number >= 38 && has(SYS_ADMIN)))
         .map(|(_, name)| *name)
         .collect()
 }

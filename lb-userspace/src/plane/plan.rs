@@ -402,8 +402,8 @@ impl RingSpace {
 
 /// Where the next search for ring space should start: behind the last ring that these steps write.
 pub fn ring_space_after(steps: &[Step]) -> Option<u32> {
-    steps.iter().rev().find_map(|step| match step {
-        Step::WriteRing { place, .. } => Some(place.offset + place.slots + RING_HEADER),
-        _ => None,
+    steps.iter().rev().find_map(|step| {
+        let Step::WriteRing { place, .. } = step else { return None };
+        Some(place.offset + place.slots + RING_HEADER)
     })
 }

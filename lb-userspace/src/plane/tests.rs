@@ -16,8 +16,11 @@ fn tables() -> MemoryTables {
 }
 
 fn service_key(number: u8) -> ServiceKey {
-    let address =
-        if number % 2 == 0 { IpAddr::from([10, 0, 0, number]) } else { IpAddr::from([u16::from(number); 8]) };
+    let address = if number.is_multiple_of(2) {
+        IpAddr::from([10, 0, 0, number])
+    } else {
+        IpAddr::from([u16::from(number); 8])
+    };
     ServiceKey { protocol: 6, address, port: if number == 3 { 0 } else { 80 } }
 }
 
