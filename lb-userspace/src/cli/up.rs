@@ -44,7 +44,7 @@ pub(super) async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let path = std::fs::canonicalize(&args.config.config).context("the configuration's path")?;
+    let path = std::path::absolute(&args.config.config).context("the configuration's path")?;
     let director = Director::start(args.instance.instance, &path, config).await?;
     let detached = args.detached;
     daemon::run(director, || {

@@ -5,6 +5,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -13,6 +14,7 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use super::instance::Instance;
 use crate::list::rates::Rates;
@@ -70,12 +72,43 @@ const QUEUE: usize = 64;
 
 type Loop = mpsc::Sender<Request>;
 
+/// The running API.
+#[derive(Debug)]
+pub struct Api {
+    requests: mpsc::Receiver<Request>,
+    end: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+/// How long the last answers may take to be read.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
+impl Api {
+    /// The next request.
+    pub async fn request(&mut self) -> Request {
+        match self.requests.recv().await {
+            Some(request) => request,
+            // The server has ended, and said so in the log.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Takes no more requests, and returns when the answers given have been read.
+    pub async fn close(self) {
+        let Self { requests, end, task } = self;
+        drop(requests);
+        drop(end);
+        // Who does not read is not waited for.
+        drop(tokio::time::timeout(LAST_ANSWERS, task).await);
+    }
+}
+
 /// Serves the API.
 ///
 /// # Errors
 ///
 /// The socket cannot be made.
-pub fn serve(instance: &Instance) -> io::Result<mpsc::Receiver<Request>> {
+pub fn serve(instance: &Instance) -> io::Result<Api> {
     let path = instance.socket();
     match fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -83,19 +116,24 @@ pub fn serve(instance: &Instance) -> io::Result<mpsc::Receiver<Request>> {
     }
     let listener = UnixListener::bind(&path)?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o660))?;
-    let (sender, receiver) = mpsc::channel(QUEUE);
+    let (sender, requests) = mpsc::channel(QUEUE);
+    let (end, ended) = oneshot::channel::<()>();
     let router = Router::new()
         .route("/v1/status", get(status))
         .route("/v1/rates", get(rates))
         .route("/v1/reload", post(reload))
         .route("/v1/down", post(down))
         .with_state(sender);
-    tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, router).await {
+    let task = tokio::spawn(async move {
+        let server = axum::serve(listener, router).with_graceful_shutdown(async move {
+            // It is only ever dropped.
+            drop(ended.await);
+        });
+        if let Err(error) = server.await {
             tracing::error!("the API ended: {error}");
         }
     });
-    Ok(receiver)
+    Ok(Api { requests, end, task })
 }
 
 type Failure = (StatusCode, Json<Refused>);

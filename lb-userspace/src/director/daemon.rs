@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::api::{self, Refused, Reloaded, Request, Status};
@@ -40,7 +39,7 @@ pub async fn run(mut director: Director, ready: impl FnOnce()) -> anyhow::Result
         interrupt: signal(SignalKind::interrupt())?,
         reload: signal(SignalKind::hangup())?,
     };
-    let mut requests = api::serve(director.instance())?;
+    let mut api = api::serve(director.instance())?;
     let mut events = Netlink::events()?;
     let (mut retry, mut sweep, mut estimate) = (every(RETRY), every(SWEEP), every(rates::PERIOD));
     let mut estimators = Estimators::default();
@@ -51,14 +50,13 @@ pub async fn run(mut director: Director, ready: impl FnOnce()) -> anyhow::Result
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
             _ = signals.reload.recv() => drop(reload(&mut director).await),
-            Some(request) = requests.recv() => {
+            request = api.request() => {
                 if let Some(answer) = serve(&mut director, &estimators, request).await {
                     let result = director.stop().await.map_err(|error| Refused { error: format!("{error:#}") });
                     let failed = result.as_ref().err().map(|refused| refused.error.clone());
                     // Who asked may be gone; what was asked is done.
                     drop(answer.send(result));
-                    // The answer goes out on another task, and this is the process's end.
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    api.close().await;
                     return failed.map_or(Ok(()), |error| Err(anyhow::anyhow!(error)));
                 }
             }
@@ -74,12 +72,9 @@ pub async fn run(mut director: Director, ready: impl FnOnce()) -> anyhow::Result
     }
     tracing::info!("ending: the datapath is taken down");
     sd_notify::notify(&[sd_notify::NotifyState::Stopping]).unwrap_or_default();
-    close(&mut requests);
-    director.stop().await
-}
-
-fn close(requests: &mut mpsc::Receiver<Request>) {
-    requests.close();
+    let stopped = director.stop().await;
+    api.close().await;
+    stopped
 }
 
 async fn follow(

@@ -284,11 +284,27 @@ impl Director {
         }
     }
 
-    /// An interface got another MAC, or other links appeared: the program must know.
+    /// An interface got another MAC, or one that was gone is there again under another index: the program must
+    /// know the one and be put on the other.
     pub async fn follow_interfaces(&mut self) {
-        let Ok(links) = self.netlink.links().await else { return };
-        for link in links.iter().filter(|link| self.config.director.interfaces.contains(&link.name)) {
+        let Ok(mut links) = self.netlink.links().await else { return };
+        links.retain(|link| self.config.director.interfaces.contains(&link.name));
+        for link in &links {
             interfaces::introduce(&self.loaded.tables, link);
+        }
+        let on = self.instance.pinned_links();
+        let new: Vec<Link> =
+            links.iter().filter(|link| link.up && !on.contains(&link.index)).cloned().collect();
+        if new.is_empty() {
+            return;
+        }
+        self.leave_interfaces(&links);
+        let result = match self.put_program_on(&new).await {
+            Ok(()) => self.put_addresses(&links).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = result {
+            tracing::error!("an interface that came back is not in use: {error:#}");
         }
     }
 
