@@ -34,7 +34,7 @@ use snapshot::Snapshot;
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(group = clap::ArgGroup::new("listing").multiple(false))]
 pub struct ListArgs {
-    /// Only this virtual server; without a port: the any-port one. IPv6 with a port is written [ADDR]:PORT.
+    /// Only this virtual server; without a port: the any-port one. IPv6 with a port is written \[ADDR\]:PORT.
     #[arg(value_name = "VIP[:PORT]", value_parser = parse_endpoint, conflicts_with = "drops")]
     pub virtual_server: Option<SocketAddr>,
 
