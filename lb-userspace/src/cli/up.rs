@@ -12,7 +12,7 @@ use super::{ConfigArgs, InstanceArgs, start_logging};
 use crate::config::Config;
 use crate::director::lock::Lock;
 use crate::director::state::Director;
-use crate::director::{daemon, preflight};
+use crate::director::{daemon, preflight, teardown};
 
 /// Start the director: balance the configured virtual servers.
 ///
@@ -45,6 +45,7 @@ pub(super) async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
         tracing::warn!("{warning}");
     }
     let path = std::path::absolute(&args.config.config).context("the configuration's path")?;
+    let instance = args.instance.instance.clone();
     let director = Director::start(args.instance.instance, &path, config).await?;
     let detached = args.detached;
     daemon::run(director, || {
@@ -55,6 +56,7 @@ pub(super) async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
         }
     })
     .await?;
+    teardown::forget(&instance);
     drop(lock);
     Ok(ExitCode::SUCCESS)
 }

@@ -40,6 +40,8 @@ pub struct Director {
     resolutions: tokio::sync::watch::Receiver<Resolutions>,
     hops: Hops,
     unresolved: BTreeSet<IpAddr>,
+    /// Interfaces that have this process's program.
+    attached: BTreeSet<u32>,
     record: Record,
     ring_space: u32,
     pending: Option<String>,
@@ -73,6 +75,7 @@ impl Director {
             resolutions,
             hops: Hops::new(),
             unresolved: BTreeSet::new(),
+            attached: BTreeSet::new(),
             record,
             ring_space: 0,
             pending: None,
@@ -244,6 +247,9 @@ impl Director {
                 problems.push(format!("interface {}: no slot is free for index {}", link.name, link.index));
                 continue;
             }
+            if self.attached.contains(&link.index) && self.instance.link_pin(link.index).exists() {
+                continue;
+            }
             let mode = self.config.director.xdp_mode;
             let program = self.loaded.program()?;
             match interfaces::attach(program, &self.instance, &self.netlink, link, mode).await {
@@ -253,8 +259,12 @@ impl Director {
                     self.receive_unmerged(&link.name)?;
                 }
                 Ok(None) => tracing::info!("interface {}: program replaced, traffic taken over", link.name),
-                Err(error) => problems.push(format!("{:#}", anyhow::Error::new(error))),
+                Err(error) => {
+                    problems.push(format!("{:#}", anyhow::Error::new(error)));
+                    continue;
+                }
             }
+            self.attached.insert(link.index);
         }
         anyhow::ensure!(problems.is_empty(), "{}", problems.join("\n"));
         Ok(())

@@ -53,6 +53,18 @@ pub async fn undo(instance: &Instance, netlink: &Netlink) -> anyhow::Result<()> 
     Ok(())
 }
 
+/// Removes what only says that a daemon was here: its lock and its log.
+pub fn forget(instance: &Instance) {
+    for file in [instance.lock_file(), instance.log_file()] {
+        // What is not there need not be removed.
+        fs::remove_file(file).unwrap_or_default();
+    }
+    for directory in [Some(instance.run_dir()), instance.run_dir().parent().map(ToOwned::to_owned)] {
+        // One that others use is not empty, and stays.
+        directory.map(fs::remove_dir).transpose().unwrap_or_default();
+    }
+}
+
 /// Is there anything to undo?
 pub fn is_anything_left(instance: &Instance) -> bool {
     instance.pin_dir().exists() || instance.record_file().exists()
