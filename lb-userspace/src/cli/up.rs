@@ -46,8 +46,17 @@ pub(super) async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     }
     let path = std::path::absolute(&args.config.config).context("the configuration's path")?;
     let instance = args.instance.instance.clone();
-    let director = Director::start(args.instance.instance, &path, config).await?;
     let detached = args.detached;
+    let director = match Director::start(args.instance.instance, &path, config).await {
+        Ok(director) => director,
+        Err(error) => {
+            // A detached daemon's parent reads the log, and then forgets it.
+            if !detached && !teardown::is_anything_left(&instance) {
+                teardown::forget(&instance);
+            }
+            return Err(error);
+        }
+    };
     daemon::run(director, || {
         tracing::info!("forwarding");
         sd_notify::notify(&[sd_notify::NotifyState::Ready]).unwrap_or_default();
@@ -109,6 +118,9 @@ fn detach(args: &UpArgs) -> anyhow::Result<ExitCode> {
     child.wait()?;
     let text = std::fs::read(&log).unwrap_or_default();
     let own = text.get(usize::try_from(start).unwrap_or(0)..).unwrap_or_default();
+    if !Lock::is_held(instance) && !teardown::is_anything_left(instance) {
+        teardown::forget(instance);
+    }
     io::stderr().lock().write_all(own)?;
     Ok(ExitCode::FAILURE)
 }
