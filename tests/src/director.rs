@@ -181,7 +181,8 @@ fn lbctl_succeeds<S: AsRef<OsStr>>(lab: &Lab, node: Node, arguments: &[S]) -> an
 /// `lbctl realserver start` fails.
 pub fn start_real_servers(lab: &Lab, vips: &[IpAddr]) -> anyhow::Result<()> {
     let vips: Vec<_> = vips.iter().map(|vip| format!("--vip={vip}")).collect();
-    let arguments: Vec<_> = ["realserver", "start"].into_iter().chain(vips.iter().map(String::as_str)).collect();
+    let arguments: Vec<_> =
+        ["realserver", "start"].into_iter().chain(vips.iter().map(String::as_str)).collect();
     for node in lab.nodes().into_iter().filter(|node| node.is_web()) {
         lbctl_succeeds(lab, node, &arguments)?;
     }
@@ -265,7 +266,11 @@ impl<'lab> Director<'lab> {
         let lock = Path::new("/run/lbctl").join(self.node.name()).join("lock");
         let text = fs::read_to_string(&lock).with_context(|| lock.display().to_string())?;
         let pid = Pid::from_raw(text.trim().parse().with_context(|| lock.display().to_string())?);
-        if has_ended(pid) { bail!("the director on {} (process {pid}) has ended", self.node) } else { Ok(pid) }
+        if has_ended(pid) {
+            bail!("the director on {} (process {pid}) has ended", self.node)
+        } else {
+            Ok(pid)
+        }
     }
 
     /// What the last `up` or `reload` said on standard error.
@@ -302,6 +307,7 @@ impl<'lab> Director<'lab> {
 /// A zombie has ended: nobody waits for it but the sandbox's first process, which does not.
 fn has_ended(pid: Pid) -> bool {
     // The state is the first word after the name, which is in parentheses and may have any.
-    fs::read_to_string(format!("/proc/{pid}/stat"))
-        .map_or(true, |stat| stat.rsplit(')').next().is_none_or(|rest| rest.trim_start().starts_with(['Z', 'X'])))
+    fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| {
+        stat.rsplit(')').next().is_none_or(|rest| rest.trim_start().starts_with(['Z', 'X']))
+    })
 }

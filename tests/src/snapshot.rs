@@ -25,7 +25,9 @@ impl Snapshot {
         let interfaces = topology.interfaces(node);
         devices.extend(interfaces.iter().map(|interface| interface.name));
         let ip = "ip addr|ip -4 route show table all|ip -6 route show table all|ip rule|ip -6 rule|ip -details link";
-        for command in ip.split('|').map(str::to_owned).chain(devices.iter().map(|d| format!("ethtool -k {d}"))) {
+        for command in
+            ip.split('|').map(str::to_owned).chain(devices.iter().map(|d| format!("ethtool -k {d}")))
+        {
             let text = lab.exec(node, command.split(' '))?;
             seen.insert(command, text);
         }
