@@ -1,8 +1,9 @@
 //! The lab: network namespaces with a client, directors and web servers.
 //!
 //! What it owns: the namespaces, the wires between them, real nginx on the web nodes, helpers that run commands, load
-//! and echo servers inside them, and [`isolated`], which gives a test a kernel-enforced sandbox. What it must not do:
-//! touch the network namespace it was started in, or know anything about how `lbctl` works inside.
+//! and echo servers inside them, and [`isolated`], which gives a test a kernel-enforced sandbox. [`director`] runs
+//! `lbctl` there, as an operator would. What it must not do: touch the network namespace it was started in, or know
+//! anything about how `lbctl` works inside.
 //!
 //! Start reading at [`Lab::builder`]; [`topology`] has the address plan.
 //!
@@ -16,6 +17,7 @@
 //! });
 //! ```
 
+pub mod director;
 mod echo;
 mod http;
 mod isolated;
@@ -24,6 +26,7 @@ mod load;
 mod netns;
 mod nginx;
 mod process;
+mod snapshot;
 mod state;
 pub mod topology;
 mod wait;
@@ -35,6 +38,7 @@ pub use isolated::{MAX_DURATION, isolated, may_run_privileged};
 pub use lab::{Lab, LabBuilder};
 pub use load::{Connections, Load, LoadPlan, LoadReport};
 pub use process::Process;
+pub use snapshot::Snapshot;
 pub use state::{LAB_DIR, Remains};
 pub use topology::{Family, Node, Topology};
 pub use wait::wait_until;

@@ -164,7 +164,13 @@ impl Remains {
         netns::delete_empty_dir();
         // The lab's own directory comes last, so that an interrupted removal can be resumed.
         for dir in self.directories {
-            fs::remove_dir_all(&dir).with_context(|| dir.display().to_string())?;
+            match fs::remove_dir_all(&dir) {
+                // A director that was told to end has cleaned up itself.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(error).with_context(|| dir.display().to_string());
+                }
+                _ => {}
+            }
         }
         for dir in [PINS, RUNTIME] {
             // Only if empty, and then as good as gone; other instances may live here.
