@@ -334,7 +334,14 @@ fn schedule<'t, K: Family, T: Tables>(
         _ => false,
     };
     let starts = ports.event.starts();
-    let slot = if claimed && starts { by_turn(tables, ring)? } else { by_hash(ring, placement()) };
+    // Where entries are evicted the hash places newcomers too: this one's entry may be gone when its next
+    // packet comes, which then finds the same place.
+    let crowded = match &candidate {
+        Some(candidate) => candidate.evicts(),
+        None => true,
+    };
+    let slot =
+        if claimed && starts && !crowded { by_turn(tables, ring)? } else { by_hash(ring, placement()) };
     let chosen = ring_slot(tables, ring, slot, claimed || ports.event == Event::SYN);
     if let (true, Some(candidate)) = (claimed, &candidate) {
         let Some(chosen) = &chosen else {

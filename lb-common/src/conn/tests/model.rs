@@ -130,20 +130,21 @@ impl Model {
             return None;
         };
         let slots = self.slots.entry((flow.six, bucket)).or_default();
+        let mut evicts = false;
         if let Some(old) = slots[slot].replace(flow).filter(|old| *old != flow) {
             let entry = self.entries.remove(&old).unwrap();
-            self.evicted += u64::from(!self.expired(&entry));
+            evicts = !self.expired(&entry);
         }
-        let server = if starts {
+        self.evicted += u64::from(evicts);
+        self.mid_stream += u64::from(!starts);
+        // Where there is no peace, or in mid-stream, the hash decides, which this model does not know.
+        let by_turn = (starts && !evicts).then(|| {
             let turn = self.turns.entry((flow.six, flow.udp)).or_default();
             *turn += 1;
             (*turn - 1) % SERVERS
-        } else {
-            self.mid_stream += 1;
-            u32::MAX
-        };
-        self.entries.insert(flow, Entry { server, state, seen: self.now });
-        starts.then_some(server)
+        });
+        self.entries.insert(flow, Entry { server: by_turn.unwrap_or(u32::MAX), state, seen: self.now });
+        by_turn
     }
 
     fn own_slot(&self, flow: &Flow, buckets: [u32; 2]) -> Option<(u32, usize)> {
