@@ -343,6 +343,25 @@ fn run(ops: &[Op], start: u32) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// Tables that contradict each other cost the packet, not a slot for ever.
+#[test]
+fn a_ring_beyond_the_table_leaves_no_slot_claimed() {
+    let tables = tables();
+    let beyond = u32::try_from(tables.rings.len()).unwrap();
+    for six in [false, true] {
+        for offset in [beyond, beyond - RING_HEADER] {
+            let flow = Flow { six, udp: false, client: 1, port: 80 };
+            let place = RingPlace { offset, slots: 1 };
+            tables.schedules[usize::from(flow.service())].ring.store(place.to_word());
+            for flags in [0x02, 0x10] {
+                let mut packet = MemoryPacket::new(flow.frame(flags), INTERFACE);
+                assert_eq!(forward(&mut packet, &tables), Verdict::Drop(Reason::Inconsistent));
+                assert_eq!(occupied(&tables), 0, "IPv6: {six}, ring at {offset}, flags {flags:02x}");
+            }
+        }
+    }
+}
+
 fn tables_now(tables: &MemoryTables) -> Ticks {
     crate::tables::Tables::now(tables)
 }
