@@ -17,8 +17,9 @@
 //!
 //! Who may take which slot ([`Candidate`]): an empty one, else an expired one, else the longest idle
 //! *unconfirmed* one (one packet seen) that has been idle for [`PROTECTED_TICKS`]. A confirmed connection is
-//! never evicted, and a handshake in progress is not either, so a flood of SYNs leaves both alone; the flow
-//! that finds no slot is placed by its hash and every packet of it finds the same place.
+//! never evicted, and a handshake in progress is not either, so a flood of SYNs leaves both alone. The flow
+//! that finds no slot, or one only by eviction, is placed by its hash, and every packet of it finds the same
+//! place, recorded or not.
 
 use crate::word::{Blur, Word};
 

@@ -334,8 +334,17 @@ fn schedule<'t, K: Family, T: Tables>(
         _ => false,
     };
     let starts = ports.event.starts();
-    let slot = if claimed && starts { by_turn(tables, ring)? } else { by_hash(ring, placement()) };
-    let chosen = ring_slot(tables, ring, slot, claimed || ports.event == Event::SYN);
+    // Where entries are evicted the hash places newcomers too: this one's entry may be gone when its next
+    // packet comes, which then finds the same place.
+    let crowded = match &candidate {
+        Some(candidate) => candidate.evicts(),
+        None => true,
+    };
+    let slot =
+        if claimed && starts && !crowded { by_turn(tables, ring) } else { Some(by_hash(ring, placement())) };
+    // A claimed slot must be given back whatever is wrong: nothing is returned before that.
+    let new = claimed || ports.event == Event::SYN;
+    let chosen = slot.and_then(|slot| ring_slot(tables, ring, slot, new));
     if let (true, Some(candidate)) = (claimed, &candidate) {
         let Some(chosen) = &chosen else {
             K::release(candidate.bucket, candidate.slot);
@@ -361,10 +370,10 @@ fn schedule<'t, K: Family, T: Tables>(
 
 /// The next place in the scheduler's order.
 #[inline(always)]
-fn by_turn<T: Tables>(tables: &T, ring: RingPlace) -> Result<u32, Verdict> {
-    let turn = tables.ring(ring.offset).ok_or(BROKEN)?.fetch_add(1);
+fn by_turn<T: Tables>(tables: &T, ring: RingPlace) -> Option<u32> {
+    let turn = tables.ring(ring.offset)?.fetch_add(1);
     #[expect(clippy::cast_possible_truncation, reason = "a remainder of a 32-bit number")]
-    Ok((turn % u64::from(ring.slots)) as u32)
+    Some((turn % u64::from(ring.slots)) as u32)
 }
 
 /// The place of the flow's hash in the scheduler's ring, so that each real server gets its weight's share.

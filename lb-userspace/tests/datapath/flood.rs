@@ -23,9 +23,12 @@ const TICKS: usize = 100;
 const CLIENTS: u16 = 40;
 const BEFORE: u16 = 2000;
 
-/// What a client's packets are, by ticks since its SYN; the handshake is over within one tick.
-const LIFE: [(usize, u8); 8] =
-    [(0, SYN), (1, ACK), (1, ACK), (2, ACK), (6, ACK), (13, ACK), (35, ACK), (60, ACK | FIN)];
+/// A client's packets by ticks since its first one: a handshake within one tick, and one whose answer is lost
+/// twice, so that the SYN comes again after 1 and 3 s.
+const LIVES: [[(usize, u8); 8]; 2] = [
+    [(0, SYN), (1, ACK), (1, ACK), (2, ACK), (6, ACK), (13, ACK), (35, ACK), (60, ACK | FIN)],
+    [(0, SYN), (1, SYN), (3, SYN), (4, ACK), (4, ACK), (13, ACK), (35, ACK), (60, ACK | FIN)],
+];
 
 #[derive(Debug)]
 struct Client {
@@ -112,7 +115,8 @@ fn flood(side: &mut impl Side, syns: usize) {
         // In the middle of the flood, packets of every age.
         for client in clients[established..].iter_mut() {
             let age = tick - client.started;
-            for (_, flags) in LIFE.iter().filter(|(when, flags)| *when == age && *flags != SYN) {
+            let life = LIVES[usize::from(client.address.port() / 2 % 2)];
+            for (_, flags) in life.iter().filter(|(when, _)| *when == age && age != 0) {
                 send(side, client, *flags);
             }
         }

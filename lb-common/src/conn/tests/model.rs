@@ -130,20 +130,21 @@ impl Model {
             return None;
         };
         let slots = self.slots.entry((flow.six, bucket)).or_default();
+        let mut evicts = false;
         if let Some(old) = slots[slot].replace(flow).filter(|old| *old != flow) {
             let entry = self.entries.remove(&old).unwrap();
-            self.evicted += u64::from(!self.expired(&entry));
+            evicts = !self.expired(&entry);
         }
-        let server = if starts {
+        self.evicted += u64::from(evicts);
+        self.mid_stream += u64::from(!starts);
+        // Where there is no peace, or in mid-stream, the hash decides, which this model does not know.
+        let by_turn = (starts && !evicts).then(|| {
             let turn = self.turns.entry((flow.six, flow.udp)).or_default();
             *turn += 1;
             (*turn - 1) % SERVERS
-        } else {
-            self.mid_stream += 1;
-            u32::MAX
-        };
-        self.entries.insert(flow, Entry { server, state, seen: self.now });
-        starts.then_some(server)
+        });
+        self.entries.insert(flow, Entry { server: by_turn.unwrap_or(u32::MAX), state, seen: self.now });
+        by_turn
     }
 
     fn own_slot(&self, flow: &Flow, buckets: [u32; 2]) -> Option<(u32, usize)> {
@@ -340,6 +341,25 @@ fn run(ops: &[Op], start: u32) -> Result<(), TestCaseError> {
         prop_assert_eq!(counted, [model.evicted, model.unrecorded, model.mid_stream]);
     }
     Ok(())
+}
+
+/// Tables that contradict each other cost the packet, not a slot for ever.
+#[test]
+fn a_ring_beyond_the_table_leaves_no_slot_claimed() {
+    let tables = tables();
+    let beyond = u32::try_from(tables.rings.len()).unwrap();
+    for six in [false, true] {
+        for offset in [beyond, beyond - RING_HEADER] {
+            let flow = Flow { six, udp: false, client: 1, port: 80 };
+            let place = RingPlace { offset, slots: 1 };
+            tables.schedules[usize::from(flow.service())].ring.store(place.to_word());
+            for flags in [0x02, 0x10] {
+                let mut packet = MemoryPacket::new(flow.frame(flags), INTERFACE);
+                assert_eq!(forward(&mut packet, &tables), Verdict::Drop(Reason::Inconsistent));
+                assert_eq!(occupied(&tables), 0, "IPv6: {six}, ring at {offset}, flags {flags:02x}");
+            }
+        }
+    }
 }
 
 fn tables_now(tables: &MemoryTables) -> Ticks {
