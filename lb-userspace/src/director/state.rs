@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use lb_common::conn::Ticks;
+use lb_common::layout::{Destination, NextHop};
 
 use super::addresses;
 use super::instance::Instance;
@@ -18,7 +19,7 @@ use crate::dataplane::attach::{self, Mode};
 use crate::dataplane::loader::{self, Capacity, Loaded};
 use crate::net::neighbours::{Neighbours, Resolution, Resolutions};
 use crate::net::netlink::{Link, Netlink};
-use crate::plane::applied::Applied;
+use crate::plane::applied::{Applied, address_of};
 use crate::plane::apply::{Hop, Hops, apply, follow_hops};
 use crate::plane::desired::Desired;
 use crate::plane::plan::{Limits, Step, plan, ring_space_after};
@@ -141,7 +142,8 @@ impl Director {
         self.reach(&desired)?;
         self.put_addresses(&links).await?;
         self.leave_interfaces(&links);
-        for address in &self.unresolved {
+        let wanted = desired.real_addresses();
+        for address in self.unresolved.intersection(&wanted) {
             notes.push(format!("real server {address}: its MAC address is not known yet"));
         }
         Ok(notes)
@@ -181,10 +183,21 @@ impl Director {
         }
     }
 
+    /// Has MACs followed of the real servers in the configuration, and of those that were removed but still have
+    /// connections.
+    fn want_neighbours(&self, desired: &Desired) {
+        let mut wanted = desired.real_addresses();
+        let in_use = |destination: &&Destination| {
+            NextHop::from_word(destination.next_hop.load()).flags & NextHop::IN_USE != 0
+        };
+        wanted.extend(self.loaded.tables.destinations().iter().filter(in_use).map(address_of));
+        self.neighbours.set_wanted(wanted);
+    }
+
     /// Asks for the MACs of all real servers, and waits a little for the answers.
     async fn resolve(&mut self, desired: &Desired) {
         let wanted = desired.real_addresses();
-        self.neighbours.set_wanted(wanted.clone());
+        self.want_neighbours(desired);
         let known = |resolutions: &Resolutions| {
             wanted.iter().all(|address| {
                 resolutions.get(address).is_some_and(|found| !matches!(found, Resolution::Unresolved { .. }))
@@ -299,7 +312,10 @@ impl Director {
         let used = janitor::sweep(tables, now());
         match janitor::free_retired(tables, &used) {
             Ok(0) => {}
-            Ok(count) => tracing::info!(count, "removed real servers have no connections any more"),
+            Ok(count) => {
+                tracing::info!(count, "removed real servers have no connections any more");
+                self.want_neighbours(&Desired::from_config(&self.config));
+            }
             Err(error) => tracing::error!("removed real servers cannot be freed: {error}"),
         }
     }
