@@ -71,8 +71,10 @@ mod as_root {
             let lab = Lab::builder().up()?;
             let vip = lab.vip(Family::V4);
             lab.exec(Node::Lvs1, ["ip", "addr", "add", &format!("{vip}/32"), "dev", "eth0"])?;
+            let config = both(&lab)?;
+            lb_tests::director::start_real_servers(&lab, &config.vips())?;
             let before = Snapshot::take(&lab, Node::Lvs1)?;
-            let director = Director::start(&lab, Node::Lvs1, &both(&lab)?)?;
+            let director = Director::up(&lab, Node::Lvs1, &config)?;
             director.down()?;
             unchanged(&before, &lab)?;
             lab.down()

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use lb_common::layout::{Destination, NextHop};
 
 use super::addresses;
 use super::instance::Instance;
@@ -17,9 +18,9 @@ use crate::dataplane::attach::{self, Mode};
 use crate::dataplane::loader::{self, Capacity, Loaded};
 use crate::list::Source;
 use crate::net::ethtool;
-use crate::net::neighbours::{Neighbours, Resolution, Resolutions};
+use crate::net::neighbours::{Neighbours, Reason, Resolution, Resolutions};
 use crate::net::netlink::{Link, Netlink};
-use crate::plane::applied::Applied;
+use crate::plane::applied::{Applied, address_of};
 use crate::plane::apply::{Hop, Hops, apply, follow_hops};
 use crate::plane::desired::Desired;
 use crate::plane::plan::{Limits, Step, plan, ring_space_after};
@@ -148,7 +149,8 @@ impl Director {
         self.reach(&desired)?;
         self.put_addresses(&links).await?;
         self.leave_interfaces(&links);
-        for address in &self.unresolved {
+        let wanted = desired.real_addresses();
+        for address in self.unresolved.intersection(&wanted) {
             notes.push(format!("real server {address}: its MAC address is not known yet"));
         }
         Ok(notes)
@@ -188,10 +190,21 @@ impl Director {
         }
     }
 
+    /// Has MACs followed of the real servers in the configuration, and of those that were removed but still have
+    /// connections.
+    fn want_neighbours(&self, desired: &Desired) {
+        let mut wanted = desired.real_addresses();
+        let in_use = |destination: &&Destination| {
+            NextHop::from_word(destination.next_hop.load()).flags & NextHop::IN_USE != 0
+        };
+        wanted.extend(self.loaded.tables.destinations().iter().filter(in_use).map(address_of));
+        self.neighbours.set_wanted(wanted);
+    }
+
     /// Asks for the MACs of all real servers, and waits a little for the answers.
     async fn resolve(&mut self, desired: &Desired) {
         let wanted = desired.real_addresses();
-        self.neighbours.set_wanted(wanted.clone());
+        self.want_neighbours(desired);
         let known = |resolutions: &Resolutions| {
             wanted.iter().all(|address| {
                 resolutions.get(address).is_some_and(|found| !matches!(found, Resolution::Unresolved { .. }))
@@ -215,6 +228,7 @@ impl Director {
     pub fn follow_neighbours(&mut self) {
         let resolutions = self.resolutions.borrow_and_update().clone();
         let mut unresolved = BTreeSet::new();
+        let mut unreachable = BTreeSet::new();
         self.hops.clear();
         for (address, resolution) in &resolutions {
             match resolution {
@@ -227,6 +241,9 @@ impl Director {
                 }
                 Resolution::Unresolved { reason } => {
                     unresolved.insert(*address);
+                    if *reason != Reason::Incomplete {
+                        unreachable.insert(*address);
+                    }
                     if !self.unresolved.contains(address) {
                         tracing::warn!("real server {address} {reason}");
                     }
@@ -237,7 +254,7 @@ impl Director {
             tracing::info!("real server {address} is reachable");
         }
         self.unresolved = unresolved;
-        follow_hops(&self.loaded.tables, &self.hops);
+        follow_hops(&self.loaded.tables, &self.hops, &unreachable);
     }
 
     async fn put_program_on(&mut self, links: &[Link]) -> anyhow::Result<()> {
@@ -346,7 +363,10 @@ impl Director {
         let used = janitor::sweep(tables, Source::now(tables));
         match janitor::free_retired(tables, &used) {
             Ok(0) => {}
-            Ok(count) => tracing::info!(count, "removed real servers have no connections any more"),
+            Ok(count) => {
+                tracing::info!(count, "removed real servers have no connections any more");
+                self.want_neighbours(&Desired::from_config(&self.config));
+            }
             Err(error) => tracing::error!("removed real servers cannot be freed: {error}"),
         }
     }

@@ -68,7 +68,7 @@ fn scheduler(word: u64) -> Option<SchedulerCode> {
 }
 
 /// The address of a destination.
-pub(super) fn address_of(destination: &Destination) -> IpAddr {
+pub(crate) fn address_of(destination: &Destination) -> IpAddr {
     let [first, second] = [destination.address[0].load(), destination.address[1].load()];
     let bytes = lb_common::net::Be128::from_words([first, second]).wire();
     let [a, b, c, d, ..] = bytes;

@@ -1,6 +1,6 @@
 //! Takes the steps of a plan, and follows the real servers' MACs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use lb_common::layout::{Destination, DestinationRef, Identity, NextHop, RING_HEADER, mac_word};
@@ -143,14 +143,18 @@ fn write_hop(destination: &Destination, old: NextHop, hop: Option<&Hop>) {
     }
 }
 
-/// Writes what is known of every real server's link. A server that is not in `hops` becomes unresolved.
-pub fn follow_hops<S: Store>(store: &S, hops: &Hops) {
+/// Writes what is known of every real server's link. Those in `unreachable` become unresolved; of whom nothing is
+/// known (yet), what was known before stays.
+pub fn follow_hops<S: Store>(store: &S, hops: &Hops, unreachable: &BTreeSet<IpAddr>) {
     for destination in store.destinations() {
         let old = NextHop::from_word(destination.next_hop.load());
         if old.flags & NextHop::IN_USE == 0 {
             continue;
         }
         let address = super::applied::address_of(destination);
-        write_hop(destination, old, hops.get(&address));
+        let hop = hops.get(&address);
+        if hop.is_some() || unreachable.contains(&address) {
+            write_hop(destination, old, hop);
+        }
     }
 }
