@@ -1,5 +1,7 @@
 //! From a frame's bytes to what decides about it. Nothing here looks anything up.
 
+use core::hint;
+
 use crate::conn::Event;
 use crate::net::{Be16, Be32, Be128, MacAddress, ethertype, protocol};
 use crate::packet::Packet;
@@ -36,6 +38,7 @@ pub fn link<P: Packet>(packet: &P) -> Option<Link> {
     let mut tag = 0;
     let mut tags = 0;
     while tags < MAX_TAGS && (kind == ethertype::VLAN || kind == ethertype::SERVICE_VLAN) {
+        hint::cold_path();
         let control = u16::from_be_bytes(packet.load::<2>(payload)?);
         if tags == 0 {
             tag = Link::TAGGED | u32::from(control);

@@ -116,7 +116,10 @@ fn pin_to_one_cpu() -> Result<()> {
 }
 
 fn kernel() -> Result<String> {
-    Ok(fs::read_to_string("/proc/sys/kernel/osrelease").context("reading the kernel's version")?.trim().into())
+    Ok(fs::read_to_string("/proc/sys/kernel/osrelease")
+        .context("reading the kernel's version")?
+        .trim()
+        .into())
 }
 
 fn cpu() -> Result<String> {

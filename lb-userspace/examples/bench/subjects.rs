@@ -134,8 +134,7 @@ fn add_service(tables: &Tables, service: u16, first: u32) -> Result<()> {
 }
 
 fn write(destination: &Destination, number: u8) {
-    let hop =
-        NextHop { mac: real_server(number), flags: NextHop::IN_USE | NextHop::RESOLVED, generation: 0 };
+    let hop = NextHop { mac: real_server(number), flags: NextHop::IN_USE | NextHop::RESOLVED, generation: 0 };
     destination.source.store(mac_word(DIRECTOR, 0));
     destination.interface.store(u64::from(LOOPBACK));
     destination.next_hop.store(hop.to_word());
