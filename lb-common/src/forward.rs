@@ -4,6 +4,8 @@
 //! Direct routing changes the two MACs, the TTL and its checksum, and the VLAN tag where the real server is on
 //! another VLAN. A packet that is passed or dropped is not changed at all.
 
+use core::hint;
+
 use crate::conn::{self, Candidate, Event, Key, Key4, Key6, State, Ticks, Value};
 use crate::csum;
 use crate::layout::{
@@ -25,6 +27,7 @@ pub fn forward<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
         Ok(verdict) | Err(verdict) => verdict,
     };
     if let Verdict::Pass(reason) | Verdict::Drop(reason) = verdict {
+        hint::cold_path();
         tables.count(reason);
     }
     verdict
@@ -59,9 +62,11 @@ type Destined<'t> = Result<(Chosen<'t>, usize), Verdict>;
 fn ip4<'t, P: Packet, T: Tables>(packet: &P, tables: &'t T, link: &Link) -> Destined<'t> {
     let ip = parse::ipv4(packet, link.payload, true).ok_or(Reason::Malformed)?;
     if let Part::Later(_) = ip.part {
+        hint::cold_path();
         return Ok((later_fragment(packet, tables, link, &fragment_key4(&ip), ip.ttl)?, ip.length));
     }
     if ip.protocol == protocol::ICMP {
+        hint::cold_path();
         return Ok((icmp4(packet, tables, link, &ip)?, ip.length));
     }
     let ports = parse::ports(packet, ip.protocol, ip.payload, ip.payload_length)?;
@@ -73,6 +78,7 @@ fn ip4<'t, P: Packet, T: Tables>(packet: &P, tables: &'t T, link: &Link) -> Dest
         placement4(ip.source, ports.source, ports.destination)
     })?;
     if let Part::First(_) = ip.part {
+        hint::cold_path();
         remember(tables, &fragment_key4(&ip), chosen.reference);
     }
     Ok((chosen, ip.length))
@@ -82,9 +88,11 @@ fn ip4<'t, P: Packet, T: Tables>(packet: &P, tables: &'t T, link: &Link) -> Dest
 fn ip6<'t, P: Packet, T: Tables>(packet: &P, tables: &'t T, link: &Link) -> Destined<'t> {
     let ip = parse::ipv6(packet, link.payload, true)?;
     if let Part::Later(_) = ip.part {
+        hint::cold_path();
         return Ok((later_fragment(packet, tables, link, &fragment_key6(&ip), ip.hop_limit)?, ip.length));
     }
     if ip.protocol == protocol::ICMPV6 {
+        hint::cold_path();
         return Ok((icmp6(packet, tables, link, &ip)?, ip.length));
     }
     let ports = parse::ports(packet, ip.protocol, ip.payload, ip.payload_length)?;
@@ -96,6 +104,7 @@ fn ip6<'t, P: Packet, T: Tables>(packet: &P, tables: &'t T, link: &Link) -> Dest
         placement6(ip.source, ports.source, ports.destination)
     })?;
     if let Part::First(_) = ip.part {
+        hint::cold_path();
         remember(tables, &fragment_key6(&ip), chosen.reference);
     }
     Ok((chosen, ip.length))
@@ -114,6 +123,7 @@ fn service4<T: Tables>(
     if let Some(service) = tables.service4(&key) {
         return Ok(service);
     }
+    hint::cold_path();
     if settings.flags.load() & Settings::ANY_PORT == 0 {
         return Err(Reason::NoVirtualServer);
     }
@@ -133,6 +143,7 @@ fn service6<T: Tables>(
     if let Some(service) = tables.service6(&key) {
         return Ok(service);
     }
+    hint::cold_path();
     if settings.flags.load() & Settings::ANY_PORT == 0 {
         return Err(Reason::NoVirtualServer);
     }
@@ -266,6 +277,7 @@ fn place<'t, K: Family, T: Tables>(
     let mut bucket = first;
     let mut found = flow.find(first, ports.destination, blur);
     if found.is_none() {
+        hint::cold_path();
         bucket = second_bucket::<K, T>(tables, hash, count).ok_or(BROKEN)?;
         found = flow.find(bucket, ports.destination, blur);
     }
@@ -277,6 +289,7 @@ fn place<'t, K: Family, T: Tables>(
             Candidate::<K>::own(bucket, slot)
         }
         None => {
+            hint::cold_path();
             let best = Candidate::<K>::best(None, first, now, blur, |state| timeout(settings, state));
             Candidate::best(best, bucket, now, blur, |state| timeout(settings, state))
         }
@@ -306,6 +319,7 @@ fn follow<'t, K: Family, T: Tables>(
     let next = conn::next_state(state, event);
     // Written only in steps of 1/256 of the timeout: established traffic must not dirty the cache line.
     if next != state || age > timeout >> 8 {
+        hint::cold_path();
         K::update(bucket, slot, value, value.with(next, now));
     }
     Some(chosen)
@@ -347,6 +361,7 @@ fn schedule<'t, K: Family, T: Tables>(
     let chosen = slot.and_then(|slot| ring_slot(tables, ring, slot, new));
     if let (true, Some(candidate)) = (claimed, &candidate) {
         let Some(chosen) = &chosen else {
+            hint::cold_path();
             K::release(candidate.bucket, candidate.slot);
             return Err(BROKEN);
         };
@@ -434,6 +449,7 @@ fn rewrite<P: Packet>(packet: &mut P, link: &Link, to: [u8; 6], from: [u8; 6], v
     #[expect(clippy::cast_possible_truncation, reason = "the low half")]
     let tag = link.tag as u16;
     if link.tag & Link::TAGGED != 0 {
+        hint::cold_path();
         if tag & VLAN_ID != vlan {
             if vlan == 0 {
                 packet.grow_front(-4)?;
@@ -442,6 +458,7 @@ fn rewrite<P: Packet>(packet: &mut P, link: &Link, to: [u8; 6], from: [u8; 6], v
             }
         }
     } else if vlan != 0 {
+        hint::cold_path();
         packet.grow_front(4)?;
         packet.store(12, ethertype::VLAN.to_be_bytes())?;
         packet.store(14, vlan.to_be_bytes())?;

@@ -42,6 +42,15 @@ pub struct ServiceKey4 {
     pub zero: u8,
 }
 
+impl ServiceKey4 {
+    /// The bytes of it.
+    #[inline(always)]
+    pub const fn bytes(&self) -> [u8; 8] {
+        let ([a, b, c, d], [e, f]) = (self.address, self.port);
+        [a, b, c, d, e, f, self.protocol, self.zero]
+    }
+}
+
 /// An IPv6 virtual server as a packet names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(C)]
@@ -64,6 +73,15 @@ pub struct Service {
     pub id: u16,
     /// Zero.
     pub zero: [u8; 6],
+}
+
+impl Service {
+    /// From the word that it is.
+    #[inline(always)]
+    pub const fn from_word(word: u64) -> Self {
+        let [a, b, ..] = word.to_ne_bytes();
+        Self { id: u16::from_ne_bytes([a, b]), zero: [0; 6] }
+    }
 }
 
 /// A virtual server's schedule: where its ring lies.

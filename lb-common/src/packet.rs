@@ -7,7 +7,7 @@ pub trait Packet {
     /// The frame's length in bytes, padding included.
     fn length(&self) -> usize;
 
-    /// `N` bytes at `offset` (N is 1, 2, 4, 6 or 8), or `None` if the frame ends before them.
+    /// `N` bytes at `offset`, or `None` if the frame ends before them.
     fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
 
     /// Replaces `N` bytes at `offset`, or `None`, without a change, if the frame ends before them.

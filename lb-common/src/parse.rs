@@ -1,5 +1,7 @@
 //! From a frame's bytes to what decides about it. Nothing here looks anything up.
 
+use core::hint;
+
 use crate::conn::Event;
 use crate::net::{Be16, Be32, Be128, MacAddress, ethertype, protocol};
 use crate::packet::Packet;
@@ -29,12 +31,14 @@ const MAX_TAGS: usize = 2;
 /// Reads the link header; `None` if it is cut off.
 #[inline(always)]
 pub fn link<P: Packet>(packet: &P) -> Option<Link> {
-    let destination = packet.load::<6>(0)?;
-    let mut kind = u16::from_be_bytes(packet.load::<2>(12)?);
+    let header = packet.load::<14>(0)?;
+    let destination = part::<0, 6, 14>(&header);
+    let mut kind = u16::from_be_bytes(part::<12, 2, 14>(&header));
     let mut payload = 14;
     let mut tag = 0;
     let mut tags = 0;
     while tags < MAX_TAGS && (kind == ethertype::VLAN || kind == ethertype::SERVICE_VLAN) {
+        hint::cold_path();
         let control = u16::from_be_bytes(packet.load::<2>(payload)?);
         if tags == 0 {
             tag = Link::TAGGED | u32::from(control);
@@ -47,6 +51,15 @@ pub fn link<P: Packet>(packet: &P) -> Option<Link> {
     #[expect(clippy::cast_possible_truncation, reason = "17 bits went in")]
     let tag = blur.number(u64::from(tag)) as u32;
     Some(Link { destination, ethertype: kind, payload: blur.index::<31>(payload), tag })
+}
+
+/// `N` bytes from `AT` on of a header of `M`.
+#[inline(always)]
+fn part<const AT: usize, const N: usize, const M: usize>(header: &[u8; M]) -> [u8; N] {
+    const { assert!(AT + N <= M) }
+    let mut part = [0; N];
+    part.copy_from_slice(&header[AT..AT + N]);
+    part
 }
 
 /// Which part of a datagram a packet is.
@@ -85,13 +98,14 @@ pub struct Ipv4 {
 /// and, if `complete`, against the frame: a packet quoted by an ICMP error is cut off.
 #[inline(always)]
 pub fn ipv4<P: Packet>(packet: &P, at: usize, complete: bool) -> Option<Ipv4> {
-    let [version_and_length] = packet.load::<1>(at)?;
+    let header = packet.load::<20>(at)?;
+    let [version_and_length] = part::<0, 1, 20>(&header);
     let header_length = usize::from(version_and_length & 15) * 4;
-    let length = usize::from(u16::from_be_bytes(packet.load::<2>(at + 2)?));
-    let fragment = packet.load::<4>(at + 4)?;
-    let [ttl, protocol] = packet.load::<2>(at + 8)?;
-    let source = Be32::from_wire(packet.load(at + 12)?);
-    let destination = Be32::from_wire(packet.load(at + 16)?);
+    let length = usize::from(u16::from_be_bytes(part::<2, 2, 20>(&header)));
+    let fragment = part::<4, 4, 20>(&header);
+    let [ttl, protocol] = part::<8, 2, 20>(&header);
+    let source = Be32::from_wire(part::<12, 4, 20>(&header));
+    let destination = Be32::from_wire(part::<16, 4, 20>(&header));
     if version_and_length >> 4 != 4 || header_length < 20 || length < header_length {
         return None;
     }
@@ -152,11 +166,12 @@ pub fn ipv6<P: Packet>(packet: &P, at: usize, complete: bool) -> Result<Ipv6, Re
 
 #[inline(always)]
 fn ipv6_fixed<P: Packet>(packet: &P, at: usize, complete: bool) -> Option<Ipv6> {
-    let [version] = packet.load::<1>(at)?;
-    let payload_length = usize::from(u16::from_be_bytes(packet.load::<2>(at + 4)?));
-    let [protocol, hop_limit] = packet.load::<2>(at + 6)?;
-    let source = Be128::from_halves(packet.load(at + 8)?, packet.load(at + 16)?);
-    let destination = Be128::from_halves(packet.load(at + 24)?, packet.load(at + 32)?);
+    let header = packet.load::<40>(at)?;
+    let [version] = part::<0, 1, 40>(&header);
+    let payload_length = usize::from(u16::from_be_bytes(part::<4, 2, 40>(&header)));
+    let [protocol, hop_limit] = part::<6, 2, 40>(&header);
+    let source = Be128::from_halves(part::<8, 8, 40>(&header), part::<16, 8, 40>(&header));
+    let destination = Be128::from_halves(part::<24, 8, 40>(&header), part::<32, 8, 40>(&header));
     let length = payload_length + 40;
     if version >> 4 != 6 || (complete && at + length > packet.length()) {
         return None;
@@ -236,7 +251,8 @@ pub fn ports<P: Packet>(packet: &P, protocol: u8, at: usize, length: usize) -> R
             if length < 20 {
                 return Err(Reason::Malformed);
             }
-            let [flags] = packet.load::<1>(at + 13).ok_or(Reason::Malformed)?;
+            let header = packet.load::<14>(at).ok_or(Reason::Malformed)?;
+            let [flags] = part::<13, 1, 14>(&header);
             Event::from_tcp_flags(flags)
         }
         protocol::UDP => {

@@ -20,6 +20,7 @@ mod program {
     use crate::xdp_packet::XdpPacket;
 
     #[xdp]
+    #[inline(always)]
     fn director(context: XdpContext) -> u32 {
         let mut packet = XdpPacket::new(&context);
         match forward(&mut packet, &KernelTables) {

@@ -47,6 +47,13 @@ static REASONS: PerCpuArray<u64> = PerCpuArray::with_max_entries(64, 0);
 
 pub(crate) struct KernelTables;
 
+#[inline(always)]
+fn service(found: Option<&Service>) -> Option<Service> {
+    let address = core::ptr::from_ref(found?).cast::<u64>();
+    // SAFETY: a service is one aligned word; a replaced element's memory stays readable (RCU).
+    Some(Service::from_word(unsafe { address.read_volatile() }))
+}
+
 impl Tables for KernelTables {
     #[inline(always)]
     fn now(&self) -> Ticks {
@@ -66,14 +73,15 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn service4(&self, key: &ServiceKey4) -> Option<Service> {
-        // SAFETY: a service is one aligned word; a replaced element's memory stays readable (RCU).
-        unsafe { SERVICES4.get(key).map(|service| core::ptr::read_volatile(service)) }
+        let word = u64::from_ne_bytes(key.bytes());
+        // SAFETY: the key as one word.
+        service(unsafe { SERVICES4.get(&*(&raw const word).cast::<ServiceKey4>()) })
     }
 
     #[inline(always)]
     fn service6(&self, key: &ServiceKey6) -> Option<Service> {
-        // SAFETY: as for `service4`.
-        unsafe { SERVICES6.get(key).map(|service| core::ptr::read_volatile(service)) }
+        // SAFETY: user space replaces elements whole.
+        service(unsafe { SERVICES6.get(key) })
     }
 
     #[inline(always)]

@@ -119,6 +119,7 @@ mod program {
     }
 
     #[xdp]
+    #[inline(always)]
     fn baseline(context: XdpContext) -> u32 {
         let Some(ethernet) = header::<Ethernet>(&context, 0) else { return XDP_PASS };
         // SAFETY: `header` checked that it lies in the frame.

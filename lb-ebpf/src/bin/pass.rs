@@ -11,6 +11,7 @@ mod program {
     use aya_ebpf::programs::XdpContext;
 
     #[xdp]
+    #[inline(always)]
     fn pass(_packet: XdpContext) -> u32 {
         XDP_PASS
     }

@@ -3,8 +3,8 @@
 //! The kernel reads its clock before and after each run. One run per call leaves the packet as it came in, lets
 //! every call be another flow, and pays each time for what the system call in between took out of the caches
 //! nearest to the CPU; the clock's own cost is in the empty program's time too and so falls out. A series is
-//! rounds of a batch of the empty program, one of ours, one of the baseline's. A batch's time is its median; a
-//! program's is the median over the rounds of its batch's time less that round's empty one.
+//! rounds of a batch of the empty program, one of ours, one of the baseline's. A program's time is the median over
+//! the rounds of its batch's time less that round's empty one.
 
 use anyhow::{Result, ensure};
 use aya::programs::Xdp;
@@ -60,7 +60,7 @@ pub(crate) fn series(
                 ensure!(returned == verdict, "the program returned {returned}, not {verdict}");
                 times.push(u32::try_from(time.as_nanos()).unwrap_or(u32::MAX));
             }
-            Ok(median_of(&mut times))
+            Ok(typical(&mut times))
         };
         let nothing = batch(programs.empty, XDP_PASS)?;
         empty.push(nothing);
@@ -70,15 +70,14 @@ pub(crate) fn series(
     Ok(Times { ours: median(&mut ours), baseline: median(&mut baseline), empty: median(&mut empty) })
 }
 
-/// The median of a batch. Its times are whole nanoseconds, so those equal to the middle one share its
-/// nanosecond evenly.
-fn median_of(times: &mut [u32]) -> f64 {
+/// The time of a batch: the mean without the tenth of the runs that took longest (interrupts are among them) and
+/// the tenth that took shortest. The clock may go in steps as long as the empty program (10 ns have been seen):
+/// a median would jump by a step, a mean sees through it.
+fn typical(times: &mut [u32]) -> f64 {
     times.sort_unstable();
-    let Some(&middle) = times.get(times.len() / 2) else { return f64::NAN };
-    let below = times.partition_point(|time| *time < middle);
-    let equal = times.partition_point(|time| *time <= middle) - below;
-    let share = (times.len() as f64 / 2.0 - below as f64) / equal as f64;
-    f64::from(middle) - 0.5 + share
+    let tenth = times.len() / 10;
+    let middle = times.get(tenth..times.len() - tenth).unwrap_or_default();
+    middle.iter().map(|time| f64::from(*time)).sum::<f64>() / middle.len() as f64
 }
 
 fn median(values: &mut [f64]) -> f64 {
