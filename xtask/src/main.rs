@@ -1,5 +1,6 @@
 //! `cargo xtask`: what the project does to itself. One module per command; each installs what it needs, if it may.
 
+mod bench;
 mod cargo;
 mod demo;
 mod lab;
@@ -30,6 +31,8 @@ enum Command {
     Test(test::Arguments),
     /// Run a command as root under one of Debian's kernels, in a virtual machine
     Vm(vm::Arguments),
+    /// Measure the datapath and the control plane, against budgets
+    Bench(bench::Arguments),
     /// Show what it does: real servers, a director, requests, a reload, a killed daemon, in namespaces
     Demo,
     /// Network namespaces with a client, two directors and two web servers
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Command::Build(arguments) => cargo::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Vm(arguments) => return vm::run(arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Demo => demo::run(),
         Command::Lab(arguments) => lab::run(arguments),
         Command::Setup => setup::run(),

@@ -19,8 +19,9 @@ fn virtual_servers_have_every_documented_field() {
     director.connect_many(names, State::ESTABLISHED, 2).connect_many(names, State::CLOSE, 1);
     director.count(names, 8, 800, 8_000);
     director.serve(TCP, "[2001:db8::15]:80", &[("[2001:db8::21]:80", 2)]);
-    director.hops.remove(&server("[2001:db8::20]:80").address);
-    crate::plane::apply::follow_hops(&director.tables, &director.hops);
+    let lost = server("[2001:db8::20]:80").address;
+    director.hops.remove(&lost);
+    crate::plane::apply::follow_hops(&director.tables, &director.hops, &[lost].into());
     estimators.tick(&Snapshot::read(&director.tables).unwrap().virtual_servers);
     let (listing, notes) = director.list_with(&["--json"], Some(&estimators.rates()));
     assert_eq!(notes, "", "what the note says is in the JSON");

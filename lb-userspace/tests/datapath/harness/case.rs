@@ -180,7 +180,7 @@ impl Case {
                         Some(link) => hops.insert(server.address, *link),
                         None => hops.remove(&server.address),
                     };
-                    follow_hops(side.store(), &hops);
+                    follow_hops(side.store(), &hops, &[server.address].into());
                 }
                 Before::Weight(..) | Before::Remove(..) | Before::RemoveService(..) | Before::Fill(..) => {
                     change(&mut desired, before);
