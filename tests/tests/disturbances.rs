@@ -44,29 +44,25 @@ mod as_root {
         }
     }
 
-    mod every_kernel {
-        use super::*;
-
-        #[test]
-        fn killed_daemon_is_restarted_under_load() {
-            isolated("as_root::every_kernel::killed_daemon_is_restarted_under_load", || {
-                let lab = Lab::builder().up()?;
-                let config = web(&lab, Family::V4, &[(Node::Web1, 1), (Node::Web2, 2)])?;
-                let mut director = Director::start(&lab, Node::Lvs1, &config)?;
-                let (before, _) = director.program("eth0")?.context("no program")?;
-                let loads = Loads::start(&lab)?;
-                let first = director.pid()?;
-                director.kill()?;
-                loads.pass().context("while no daemon runs")?;
-                director.up_again()?;
-                assert_ne!(director.pid()?, first);
-                loads.stop_without_failures()?;
-                let (after, _) = director.program("eth0")?.context("no program")?;
-                assert_ne!(before, after, "the new daemon brings its own program");
-                assert!(director.log().contains("taken over"), "{}", director.log());
-                lab.down()
-            });
-        }
+    #[test]
+    fn killed_daemon_is_restarted_under_load() {
+        isolated("as_root::killed_daemon_is_restarted_under_load", || {
+            let lab = Lab::builder().up()?;
+            let config = web(&lab, Family::V4, &[(Node::Web1, 1), (Node::Web2, 2)])?;
+            let mut director = Director::start(&lab, Node::Lvs1, &config)?;
+            let (before, _) = director.program("eth0")?.context("no program")?;
+            let loads = Loads::start(&lab)?;
+            let first = director.pid()?;
+            director.kill()?;
+            loads.pass().context("while no daemon runs")?;
+            director.up_again()?;
+            assert_ne!(director.pid()?, first);
+            loads.stop_without_failures()?;
+            let (after, _) = director.program("eth0")?.context("no program")?;
+            assert_ne!(before, after, "the new daemon brings its own program");
+            assert!(director.log().contains("taken over"), "{}", director.log());
+            lab.down()
+        });
     }
 
     /// A connection that is idle meanwhile, to a server that a new connection would not get.

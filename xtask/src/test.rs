@@ -151,6 +151,7 @@ fn kernels(setting: &Setting) -> anyhow::Result<Passed> {
         guest.directory = cargo::workspace().to_owned();
         guest.set("LBCTL", &setting.lbctl);
         guest.set("LBCTL_REQUIRE_PRIVILEGES", "1");
+        guest.set("LBCTL_TEST_SLOWNESS", "20");
         guest.set("RUST_BACKTRACE", "1");
         match guest.run(&script(&programs))? {
             Outcome::Exited(0) => {}

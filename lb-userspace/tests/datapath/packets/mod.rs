@@ -29,7 +29,7 @@ fn cases_on_the_host() {
 }
 
 #[test]
-fn cases_in_the_kernel() {
+fn cases_under_every_kernel() {
     let Some(mut kernel) = Kernel::new(BUCKETS) else { return };
     check(&mut kernel);
 }
