@@ -42,10 +42,6 @@ pub(super) async fn run(args: &DownArgs, out: &mut impl Write) -> anyhow::Result
     } else {
         writeln!(out, "instance \"{instance}\" is not up")?;
     }
-    // What is left are the lock and the log of nobody; another daemon's directory is not empty.
-    for file in [instance.lock_file(), instance.log_file()] {
-        std::fs::remove_file(file).unwrap_or_default();
-    }
-    std::fs::remove_dir(instance.run_dir()).unwrap_or_default();
+    teardown::tidy(instance);
     Ok(ExitCode::SUCCESS)
 }

@@ -12,7 +12,7 @@ use super::{ConfigArgs, InstanceArgs, start_logging};
 use crate::config::Config;
 use crate::director::lock::Lock;
 use crate::director::state::Director;
-use crate::director::{daemon, preflight};
+use crate::director::{daemon, preflight, teardown};
 
 /// Start the director: balance the configured virtual servers.
 ///
@@ -34,12 +34,26 @@ pub(super) struct UpArgs {
 }
 
 pub(super) async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
+    let detached = args.detached;
     let config = Config::load(&args.config.config)?;
     if args.detach {
+        // Before anything is written; the daemon checks for itself again.
+        preflight::host()?;
         return detach(&args);
     }
     start_logging();
     preflight::host()?;
+    let instance = args.instance.instance.clone();
+    let result = direct(args, config).await;
+    // The parent of a detached daemon that could not start still reads its log, and tidies up then.
+    if !detached || result.is_ok() {
+        teardown::tidy(&instance);
+    }
+    result
+}
+
+/// Runs the director to its end.
+async fn direct(args: UpArgs, config: Config) -> anyhow::Result<ExitCode> {
     let lock = Lock::take(&args.instance.instance)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
@@ -108,5 +122,6 @@ fn detach(args: &UpArgs) -> anyhow::Result<ExitCode> {
     let text = std::fs::read(&log).unwrap_or_default();
     let own = text.get(usize::try_from(start).unwrap_or(0)..).unwrap_or_default();
     io::stderr().lock().write_all(own)?;
+    teardown::tidy(instance);
     Ok(ExitCode::FAILURE)
 }

@@ -5,6 +5,7 @@ use std::io;
 
 use super::addresses;
 use super::instance::Instance;
+use super::lock::Lock;
 use super::record::Record;
 use crate::dataplane::{attach, loader};
 use crate::net::netlink::Netlink;
@@ -46,6 +47,21 @@ pub async fn undo(instance: &Instance, netlink: &Netlink) -> anyhow::Result<()> 
     }
     anyhow::ensure!(problems.is_empty(), "{}", problems.join("\n"));
     Ok(())
+}
+
+/// Removes what an instance without daemon has left besides: its lock, its log, and directories that are empty then.
+pub fn tidy(instance: &Instance) {
+    if Lock::is_held(instance) {
+        return;
+    }
+    for file in [instance.lock_file(), instance.log_file()] {
+        fs::remove_file(file).unwrap_or_default();
+    }
+    let own = instance.run_dir();
+    // Other instances and real servers have theirs beside it; then the parent stays.
+    for directory in [Some(own.as_path()), own.parent()].into_iter().flatten() {
+        fs::remove_dir(directory).unwrap_or_default();
+    }
 }
 
 /// Is there anything to undo?
