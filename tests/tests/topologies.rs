@@ -59,7 +59,10 @@ mod as_root {
             let sender =
                 scope.spawn(|| writer.write_all(&sent).and_then(|()| writer.shutdown(Shutdown::Write)));
             stream.read_to_end(&mut received).context("reading back")?;
-            sender.join().map_err(|_| anyhow::anyhow!("the sender panicked"))?.context("sending")
+            sender
+                .join()
+                .map_err(|cause| anyhow::anyhow!("the sender panicked: {cause:?}"))?
+                .context("sending")
         })?;
         let end = received.iter().position(|byte| *byte == b'\n').context("no greeting")?;
         assert!(received[end + 1..] == sent[..], "{} bytes came back otherwise", received.len());
