@@ -8,6 +8,7 @@ mod as_root {
     use anyhow::Context;
     use lb_tests::director::{Configuration, Director, lbctl, run_lbctl, stderr, web};
     use lb_tests::{Family, Lab, Node, Snapshot, isolated};
+    use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
     fn lab() -> anyhow::Result<(Lab, Configuration)> {
         let lab = Lab::builder().nginx(false).up()?;
@@ -164,10 +165,8 @@ mod as_root {
             let (lab, config) = lab()?;
             let umount = Command::new("umount").arg("/sys/fs/bpf").output()?;
             assert!(umount.status.success(), "{}", stderr(&umount));
-            let is_bpf = || -> anyhow::Result<bool> {
-                let mounts = fs::read_to_string("/proc/self/mounts")?;
-                Ok(mounts.lines().any(|line| line.contains(" /sys/fs/bpf bpf ")))
-            };
+            let is_bpf =
+                || -> anyhow::Result<bool> { Ok(statfs("/sys/fs/bpf")?.filesystem_type() == BPF_FS_MAGIC) };
             assert!(!is_bpf()?);
             let director = Director::up(&lab, Node::Lvs1, &config)?;
             assert!(is_bpf()?);

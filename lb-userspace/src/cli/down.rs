@@ -42,6 +42,6 @@ pub(super) async fn run(args: &DownArgs, out: &mut impl Write) -> anyhow::Result
     } else {
         writeln!(out, "instance \"{instance}\" is not up")?;
     }
-    teardown::forget(instance);
+    teardown::tidy(instance);
     Ok(ExitCode::SUCCESS)
 }

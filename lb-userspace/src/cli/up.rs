@@ -34,29 +34,33 @@ pub(super) struct UpArgs {
 }
 
 pub(super) async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
+    let detached = args.detached;
     let config = Config::load(&args.config.config)?;
     if args.detach {
+        // Before anything is written; the daemon checks for itself again.
+        preflight::host()?;
         return detach(&args);
     }
     start_logging();
     preflight::host()?;
+    let instance = args.instance.instance.clone();
+    let result = direct(args, config).await;
+    // The parent of a detached daemon that could not start still reads its log, and tidies up then.
+    if !detached || result.is_ok() {
+        teardown::tidy(&instance);
+    }
+    result
+}
+
+/// Runs the director to its end.
+async fn direct(args: UpArgs, config: Config) -> anyhow::Result<ExitCode> {
     let lock = Lock::take(&args.instance.instance)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
     let path = std::path::absolute(&args.config.config).context("the configuration's path")?;
-    let instance = args.instance.instance.clone();
+    let director = Director::start(args.instance.instance, &path, config).await?;
     let detached = args.detached;
-    let director = match Director::start(args.instance.instance, &path, config).await {
-        Ok(director) => director,
-        Err(error) => {
-            // A detached daemon's parent reads the log, and then forgets it.
-            if !detached && !teardown::is_anything_left(&instance) {
-                teardown::forget(&instance);
-            }
-            return Err(error);
-        }
-    };
     daemon::run(director, || {
         tracing::info!("forwarding");
         sd_notify::notify(&[sd_notify::NotifyState::Ready]).unwrap_or_default();
@@ -65,7 +69,6 @@ pub(super) async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
         }
     })
     .await?;
-    teardown::forget(&instance);
     drop(lock);
     Ok(ExitCode::SUCCESS)
 }
@@ -118,9 +121,7 @@ fn detach(args: &UpArgs) -> anyhow::Result<ExitCode> {
     child.wait()?;
     let text = std::fs::read(&log).unwrap_or_default();
     let own = text.get(usize::try_from(start).unwrap_or(0)..).unwrap_or_default();
-    if !Lock::is_held(instance) && !teardown::is_anything_left(instance) {
-        teardown::forget(instance);
-    }
     io::stderr().lock().write_all(own)?;
+    teardown::tidy(instance);
     Ok(ExitCode::FAILURE)
 }

@@ -1,7 +1,10 @@
 //! The program on interfaces, by links that are pinned, so that it stays when the daemon goes, and that take a
 //! newer program without a packet lost.
 
+use std::ffi::CString;
 use std::io;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use aya::programs::links::{FdLink, PinnedLink};
@@ -106,6 +109,33 @@ pub fn replace(program: &mut Xdp, pin: &Path) -> bool {
 
 /// Takes the program off an interface, if it is there.
 pub fn detach(pin: &Path) {
+    // A link that is only unpinned ends some time later, when the kernel frees the pin.
+    if let Some(link) = open_pin(pin) {
+        let mut attributes = [0u64; 16];
+        attributes[0] = u64::from(link.as_raw_fd().unsigned_abs()).to_le();
+        bpf(BPF_LINK_DETACH, &attributes);
+    }
     // The link ends with its last reference, and the pin is one; what is not there need not be removed.
     std::fs::remove_file(pin).unwrap_or_default();
+}
+
+/// `enum bpf_cmd` in include/uapi/linux/bpf.h.
+const BPF_OBJ_GET: libc::c_int = 7;
+const BPF_LINK_DETACH: libc::c_int = 34;
+
+/// The object pinned at `path`. aya has it too, but neither lends its descriptor nor detaches it.
+fn open_pin(path: &Path) -> Option<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes()).ok()?;
+    let mut attributes = [0u64; 16];
+    attributes[0] = path.as_ptr().expose_provenance() as u64;
+    let fd = i32::try_from(bpf(BPF_OBJ_GET, &attributes)).ok().filter(|fd| *fd >= 0)?;
+    // SAFETY: the kernel has just made this descriptor for this call, and nothing else knows it.
+    Some(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// bpf(2). Its first field is a link's descriptor (32 bits, then nothing but zeros) or the address of a path that
+/// outlives the call; either way it writes no memory of ours.
+fn bpf(command: libc::c_int, attributes: &[u64; 16]) -> libc::c_long {
+    // SAFETY: the attributes are readable for the length that is given, and a path in them is alive, see above.
+    unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_ptr(), size_of_val(attributes)) }
 }

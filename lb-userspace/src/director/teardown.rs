@@ -5,6 +5,7 @@ use std::io;
 
 use super::addresses;
 use super::instance::Instance;
+use super::lock::Lock;
 use super::record::Record;
 use crate::dataplane::{attach, loader};
 use crate::net::ethtool;
@@ -53,15 +54,18 @@ pub async fn undo(instance: &Instance, netlink: &Netlink) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Removes what only says that a daemon was here: its lock and its log.
-pub fn forget(instance: &Instance) {
+/// Removes what an instance without daemon has left besides: its lock, its log, and directories that are empty then.
+pub fn tidy(instance: &Instance) {
+    if Lock::is_held(instance) {
+        return;
+    }
     for file in [instance.lock_file(), instance.log_file()] {
-        // What is not there need not be removed.
         fs::remove_file(file).unwrap_or_default();
     }
-    for directory in [Some(instance.run_dir()), instance.run_dir().parent().map(ToOwned::to_owned)] {
-        // One that others use is not empty, and stays.
-        directory.map(fs::remove_dir).transpose().unwrap_or_default();
+    let own = instance.run_dir();
+    // Other instances and real servers have theirs beside it; then the parent stays.
+    for directory in [Some(own.as_path()), own.parent()].into_iter().flatten() {
+        fs::remove_dir(directory).unwrap_or_default();
     }
 }
 
