@@ -19,6 +19,7 @@ mod as_root {
         format!("http://{}/", lab.web(family))
     }
 
+    #[expect(clippy::panic, reason = "a test fails by panicking")]
     fn address(lab: &Lab, node: Node) -> IpAddr {
         lab.address(node, Family::V4).unwrap_or_else(|| panic!("{node} is not in the lab"))
     }
