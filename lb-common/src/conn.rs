@@ -178,7 +178,7 @@ impl Event {
         (0b1_0100 >> self.0) & 1 != 0
     }
 
-    /// The state of a connection that starts with this packet; [`State::None`] if it is not worth recording.
+    /// The state of a connection that starts with this packet; [`State::NONE`] if it is not worth recording.
     #[inline(always)]
     pub const fn opens(self) -> State {
         State(((0x3_0122u32 >> (self.0 as u32 * 4)) & 15) as u8)
@@ -249,13 +249,13 @@ impl Value {
     /// When the last packet that counted was seen.
     #[inline(always)]
     pub const fn seen(self) -> Ticks {
-        Ticks(((self.0 >> 30) as u32) & Ticks::MASK)
+        #[expect(clippy::cast_possible_truncation, reason = "the mask cuts first")]
+        Ticks(((self.0 >> 30) & Ticks::MASK as u64) as u32)
     }
 
     /// The packet's destination port.
     #[inline(always)]
     pub const fn port(self) -> Be16 {
-        #[expect(clippy::cast_possible_truncation, reason = "the top 16 bits")]
         Be16::from_bits((self.0 >> 48) as u16)
     }
 

@@ -1,5 +1,5 @@
-//! The datapath, in the order a packet goes through it: [`forward`] → [`ip4`] or [`ip6`] → [`place`] (which
-//! real server) → [`send`] (rewrite and out).
+//! The datapath, in the order a packet goes through it: [`forward`] → `ip4` or `ip6` → `place` (which real
+//! server) → `send` (rewrite and out).
 //!
 //! Direct routing changes the two MACs, the TTL and its checksum, and the VLAN tag where the real server is on
 //! another VLAN. A packet that is passed or dropped is not changed at all.
@@ -209,10 +209,7 @@ impl Family for Key4 {
 impl Family for Key6 {
     #[inline(always)]
     fn buckets(settings: &Settings) -> u32 {
-        #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
-        {
-            (settings.buckets.load() >> 32) as u32
-        }
+        (settings.buckets.load() >> 32) as u32
     }
 
     #[inline(always)]
@@ -247,7 +244,6 @@ fn first_bucket<K: Family, T: Tables>(tables: &T, hash: u64, buckets: u32) -> Op
 }
 
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "the two halves of the hash choose one bucket each")]
 fn second_bucket<K: Family, T: Tables>(tables: &T, hash: u64, buckets: u32) -> Option<&K::Bucket> {
     K::bucket(tables, conn::scale((hash >> 32) as u32, buckets))
 }
@@ -394,7 +390,6 @@ fn by_turn<T: Tables>(tables: &T, ring: RingPlace) -> Option<u32> {
 /// The place of the flow's hash in the scheduler's ring, so that each real server gets its weight's share.
 #[inline(always)]
 fn by_hash(ring: RingPlace, placement: u64) -> u32 {
-    #[expect(clippy::cast_possible_truncation, reason = "the high half")]
     conn::scale((placement >> 32) as u32, ring.slots)
 }
 

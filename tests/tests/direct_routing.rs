@@ -19,9 +19,9 @@ mod as_root {
         format!("http://{}/", lab.web(family))
     }
 
-    #[expect(clippy::panic, reason = "a test fails by panicking")]
+    #[expect(clippy::expect_used, reason = "a test fails by panicking")]
     fn address(lab: &Lab, node: Node) -> IpAddr {
-        lab.address(node, Family::V4).unwrap_or_else(|| panic!("{node} is not in the lab"))
+        lab.address(node, Family::V4).expect("a node of the lab")
     }
 
     /// The names in their order, and how often each.

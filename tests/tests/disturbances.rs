@@ -168,21 +168,6 @@ mod as_root {
         });
     }
 
-    /// A host gets a new MAC address and says nothing: the director asks again and finds out.
-    #[test]
-    fn real_server_gets_another_mac_unannounced() {
-        isolated("as_root::real_server_gets_another_mac_unannounced", || {
-            let lab = Lab::builder().up()?;
-            let config = web(&lab, Family::V4, &[(Node::Web1, 1), (Node::Web2, 1)])?;
-            let director = Director::start(&lab, Node::Lvs1, &config)?;
-            let loads = Loads::start(&lab)?;
-            let served = change_mac(&lab, &loads)?;
-            let is_back = || loads.0.iter().zip(served).any(|(load, before)| by_web1(load) > before + 50);
-            assert!(wait_until(patience(40), is_back), "{}", director.log());
-            lab.down()
-        });
-    }
-
     fn by_web1(load: &Load) -> u64 {
         load.so_far().by_server.get("web1").copied().unwrap_or(0)
     }
