@@ -416,10 +416,10 @@ fn send<P: Packet, T: Tables>(
     if flags & NextHop::LOCAL != 0 {
         return Err(Reason::LocalRealServer.into());
     }
-    let (source, vlan) = from_mac_word(chosen.destination.source.load());
+    let source = chosen.destination.source.load();
     #[expect(clippy::cast_possible_truncation, reason = "an interface index is 32 bits")]
     let interface = chosen.destination.interface.load() as u32;
-    if rewrite(packet, link, chosen.hop.mac, source, vlan).is_none() {
+    if rewrite(packet, link, chosen.hop.to_word(), source).is_none() {
         return Err(Verdict::Drop(Reason::NoHeadroom));
     }
     Ok(if interface == packet.ingress() { Verdict::Transmit } else { Verdict::Redirect(interface) })
@@ -428,20 +428,25 @@ fn send<P: Packet, T: Tables>(
 /// VLAN ids are the low 12 bits of a tag.
 const VLAN_ID: u16 = 0x0fff;
 
-/// Decrements the TTL, gives the frame the VLAN tag it needs, and sets the MACs.
+/// The low six bytes of a word.
+const MAC: u64 = (1 << 48) - 1;
+
+/// Decrements the TTL, gives the frame the VLAN tag it needs, and sets the MACs. `to` and `from` are the first two
+/// words of a [`Destination`]: a MAC in the low six bytes, and in the high two of `from` the VLAN.
 #[inline(always)]
-fn rewrite<P: Packet>(packet: &mut P, link: &Link, to: [u8; 6], from: [u8; 6], vlan: u16) -> Option<()> {
+#[expect(clippy::cast_possible_truncation, reason = "takes words apart")]
+fn rewrite<P: Packet>(packet: &mut P, link: &Link, to: u64, from: u64) -> Option<()> {
     let ip = link.payload;
+    let vlan = (from >> 48) as u16;
     if link.ethertype == ethertype::IPV4 {
-        let [ttl] = packet.load::<1>(ip + 8)?;
-        let checksum = u16::from_be_bytes(packet.load(ip + 10)?);
-        packet.store(ip + 8, [ttl.wrapping_sub(1)])?;
-        packet.store(ip + 10, csum::after_ttl_decrement(checksum).to_be_bytes())?;
+        // TTL, protocol and checksum are one word.
+        let word = u32::from_be_bytes(packet.load(ip + 8)?);
+        let kept = word.wrapping_sub(1 << 24) & 0xffff_0000;
+        packet.store(ip + 8, (kept | u32::from(csum::after_ttl_decrement(word as u16))).to_be_bytes())?;
     } else {
         let [hop_limit] = packet.load::<1>(ip + 7)?;
         packet.store(ip + 7, [hop_limit.wrapping_sub(1)])?;
     }
-    #[expect(clippy::cast_possible_truncation, reason = "the low half")]
     let tag = link.tag as u16;
     if link.tag & Link::TAGGED != 0 {
         hint::cold_path();
@@ -458,8 +463,8 @@ fn rewrite<P: Packet>(packet: &mut P, link: &Link, to: [u8; 6], from: [u8; 6], v
         packet.store(12, ethertype::VLAN.to_be_bytes())?;
         packet.store(14, vlan.to_be_bytes())?;
     }
-    packet.store(0, to)?;
-    packet.store(6, from)
+    packet.store(0, (to & MAC | from << 48).to_le_bytes())?;
+    packet.store(8, ((from >> 16) as u32).to_le_bytes())
 }
 
 /// An ICMP error follows the flow of the packet that it quotes: to the real server that sent it.
