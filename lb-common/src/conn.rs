@@ -199,11 +199,15 @@ pub const fn next_state(state: State, event: Event) -> State {
     State(((table >> (state.0 as u32 * 4)) & 15) as u8)
 }
 
-/// Does this packet end the entry's hold on its real server, so that the connection is scheduled anew?
-/// A SYN on a finished connection does (`net.ipv4.vs.conn_reuse_mode=1`: TIME_WAIT and CLOSE).
+/// Does a SYN end the entry's hold on its real server, so that the connection is scheduled anew?
+///
+/// On a finished connection it does (`net.ipv4.vs.conn_reuse_mode=1`: TIME_WAIT and CLOSE). In direct routing a
+/// connection that both sides have closed still looks like FIN_WAIT, and keeps its server, as in IPVS; but not a
+/// `retired` one, which must get nothing new.
 #[inline(always)]
-pub const fn reschedules(state: State, event: Event) -> bool {
-    event.0 == Event::SYN.0 && (0b1100_0000 >> state.0) & 1 != 0
+pub const fn reschedules(state: State, retired: bool) -> bool {
+    let finished: u32 = if retired { 0b1110_0000 } else { 0b1100_0000 };
+    (finished >> state.0) & 1 != 0
 }
 
 /// The value word of an entry; the module's picture shows its fields.

@@ -308,10 +308,16 @@ fn follow<'t, K: Family, T: Tables>(
     let age = u64::from(now.since(value.seen()));
     let state = value.state();
     let timeout = timeout(settings, state);
-    if age >= timeout || conn::reschedules(state, event) {
+    if age >= timeout {
         return None;
     }
     let chosen = live(tables, value.destination(), false)?;
+    if event == Event::SYN {
+        hint::cold_path();
+        if conn::reschedules(state, chosen.hop.flags & NextHop::RETIRED != 0) {
+            return None;
+        }
+    }
     let next = conn::next_state(state, event);
     // Written only in steps of 1/256 of the timeout: established traffic must not dirty the cache line.
     if next != state || age > timeout >> 8 {

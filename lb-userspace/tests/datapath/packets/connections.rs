@@ -99,6 +99,10 @@ pub(super) fn cases() -> Vec<Case> {
             .after([tcp(SYN)]).before(Before::Remove(rr, WEB2)).before(Before::Weight(rr, WEB2, 1)),
         follows("a quiesced real server keeps a port's connection in FIN_WAIT", tcp(SYN), WEB2, SR)
             .after([tcp(SYN), tcp(ACK), tcp(FIN)]).before(Before::Weight(rr, WEB2, 0)),
+        opens("a port that comes again in FIN_WAIT leaves a real server that was taken out", tcp(SYN), WEB1, SR)
+            .after([tcp(SYN), tcp(ACK), tcp(FIN)]).before(Before::Remove(rr, WEB2)),
+        follows("but a SYN sent again does not", tcp(SYN), WEB2, SR)
+            .after([tcp(SYN)]).before(Before::Remove(rr, WEB2)),
         opens("a connection whose real server was freed is scheduled anew", tcp(SYN), WEB1, SR)
             .after([tcp(SYN)]).before(Before::Remove(rr, WEB2)).before(Before::Free),
         forwards_mid_stream("and its data goes where its hash says", tcp(ACK), WEB1)
