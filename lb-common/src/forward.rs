@@ -60,7 +60,13 @@ type Destined<'t> = Result<(Chosen<'t>, usize), Verdict>;
 
 #[inline(always)]
 fn ip4<'t, P: Packet, T: Tables>(packet: &P, tables: &'t T, link: &Link) -> Destined<'t> {
-    let ip = parse::ipv4(packet, link.payload, true).ok_or(Reason::Malformed)?;
+    let ip = if link.is_plain() {
+        parse::ipv4(packet, Link::PLAIN, true)
+    } else {
+        hint::cold_path();
+        parse::ipv4(packet, link.payload, true)
+    };
+    let ip = ip.ok_or(Reason::Malformed)?;
     if let Part::Later(_) = ip.part {
         hint::cold_path();
         return Ok((later_fragment(packet, tables, link, &fragment_key4(&ip), ip.ttl)?, ip.length));
@@ -434,6 +440,15 @@ fn send<P: Packet, T: Tables>(
 /// VLAN ids are the low 12 bits of a tag.
 const VLAN_ID: u16 = 0x0fff;
 
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
+fn decrement_ttl<P: Packet>(packet: &mut P, ip: usize) -> Option<()> {
+    // TTL, protocol and checksum are one word.
+    let word = u32::from_be_bytes(packet.load(ip + 8)?);
+    let kept = word.wrapping_sub(1 << 24) & 0xffff_0000;
+    packet.store(ip + 8, (kept | u32::from(csum::after_ttl_decrement(word as u16))).to_be_bytes())
+}
+
 /// The low six bytes of a word.
 const MAC: u64 = (1 << 48) - 1;
 
@@ -444,11 +459,11 @@ const MAC: u64 = (1 << 48) - 1;
 fn rewrite<P: Packet>(packet: &mut P, link: &Link, to: u64, from: u64) -> Option<()> {
     let ip = link.payload;
     let vlan = (from >> 48) as u16;
-    if link.ethertype == ethertype::IPV4 {
-        // TTL, protocol and checksum are one word.
-        let word = u32::from_be_bytes(packet.load(ip + 8)?);
-        let kept = word.wrapping_sub(1 << 24) & 0xffff_0000;
-        packet.store(ip + 8, (kept | u32::from(csum::after_ttl_decrement(word as u16))).to_be_bytes())?;
+    if link.ethertype == ethertype::IPV4 && link.is_plain() {
+        decrement_ttl(packet, Link::PLAIN)?;
+    } else if link.ethertype == ethertype::IPV4 {
+        hint::cold_path();
+        decrement_ttl(packet, ip)?;
     } else {
         let [hop_limit] = packet.load::<1>(ip + 7)?;
         packet.store(ip + 7, [hop_limit.wrapping_sub(1)])?;

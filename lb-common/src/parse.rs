@@ -23,6 +23,14 @@ pub struct Link {
 impl Link {
     /// The bit of `tag` that says that there is one.
     pub const TAGGED: u32 = 1 << 16;
+    /// Where the payload starts without a tag.
+    pub const PLAIN: usize = 14;
+
+    /// Has the frame no tag? Nearly all have none, and what is at a place that is known costs less to read.
+    #[inline(always)]
+    pub const fn is_plain(&self) -> bool {
+        self.tag & Self::TAGGED == 0
+    }
 }
 
 /// Follows at most this many VLAN tags (802.1ad: an outer and an inner one).
