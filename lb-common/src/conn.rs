@@ -26,7 +26,7 @@ use crate::word::{Blur, Word};
 use crate::layout::DestinationRef;
 use crate::net::{Be16, Be32, Be128};
 
-/// A time of 2^30 ns (1.07 s), from the monotonic clock; 18 bits are kept, which wrap after 78 hours.
+/// A time of 2^30 ns (1.07 s), from the monotonic clock; 18 bits are kept, of which half tell the past from the future: 39 hours.
 /// An entry that was not seen for longer must have been removed by user space, which looks every minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Ticks(u32);
@@ -44,10 +44,11 @@ impl Ticks {
         Self(((nanoseconds >> 30) & Self::MASK as u64) as u32)
     }
 
-    /// Ticks since `earlier`.
+    /// Ticks since `earlier`; 0 if that is later, as for an entry written after this clock was read.
     #[inline(always)]
     pub const fn since(self, earlier: Self) -> u32 {
-        self.0.wrapping_sub(earlier.0) & Self::MASK
+        let ticks = self.0.wrapping_sub(earlier.0) & Self::MASK;
+        if ticks > Self::MASK / 2 { 0 } else { ticks }
     }
 
     /// This many ticks later.

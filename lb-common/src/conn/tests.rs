@@ -78,4 +78,9 @@ fn ticks_wrap() {
     let late = Ticks::from_nanoseconds(u64::MAX);
     assert_eq!(late.later(3).since(late), 3);
     assert_eq!(Ticks::of_seconds(900), 839);
+    assert_eq!(
+        late.since(late.later(1)),
+        0,
+        "an entry that is newer than the clock's reading has not expired"
+    );
 }
