@@ -15,7 +15,7 @@ pub fn expired(settings: &Settings, value: Value, now: Ticks) -> bool {
 
 /// Empties the slots of expired connections; returns who has connections still.
 ///
-/// The datapath takes expired slots by itself. This is for times that wrap after 78 hours, and to know which
+/// The datapath takes expired slots by itself. This is for times that count as the future after 39 hours, and to know which
 /// destinations are in use.
 pub fn sweep<S: Store>(store: &S, now: Ticks) -> BTreeSet<DestinationRef> {
     let mut used = vec![false; store.destinations().len() << DestinationRef::GENERATION_BITS.min(6)];
