@@ -98,7 +98,7 @@ impl Director {
 
     async fn bring_up(&mut self, links: &[Link]) -> anyhow::Result<()> {
         self.check_capacity();
-        let desired = Desired::from_config(&self.config);
+        let desired = self.desired(&self.config);
         self.resolve(&desired).await;
         self.reach(&desired)?;
         self.record.write(&self.instance.record_file())?;
@@ -125,7 +125,7 @@ impl Director {
     pub async fn reload(&mut self) -> anyhow::Result<Vec<String>> {
         let config = Config::load(&self.config_path)?;
         let links = preflight::interfaces(&config, self.netlink.links().await)?;
-        let desired = Desired::from_config(&config);
+        let desired = self.desired(&config);
         self.plan(&desired)?;
         let mut notes: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
         let old = &self.config.director;
@@ -156,6 +156,12 @@ impl Director {
         Ok(notes)
     }
 
+    /// What `config` asks for, as everything else that is known changes it.
+    #[expect(clippy::unused_self, reason = "health and the operator's orders change it")]
+    fn desired(&self, config: &Config) -> Desired {
+        Desired::from_config(config)
+    }
+
     fn plan(&self, desired: &Desired) -> anyhow::Result<Vec<Step>> {
         let tables = &self.loaded.tables;
         let applied = Applied::read(tables)?;
@@ -182,7 +188,7 @@ impl Director {
     /// What was not applied is tried again.
     pub fn retry(&mut self) {
         if self.pending.is_some() {
-            let desired = Desired::from_config(&self.config);
+            let desired = self.desired(&self.config);
             match self.reach(&desired) {
                 Ok(()) => tracing::info!("the tables are as configured again"),
                 Err(error) => tracing::error!("the tables are not as configured: {error:#}"),
@@ -365,7 +371,7 @@ impl Director {
             Ok(0) => {}
             Ok(count) => {
                 tracing::info!(count, "removed real servers have no connections any more");
-                self.want_neighbours(&Desired::from_config(&self.config));
+                self.want_neighbours(&self.desired(&self.config));
             }
             Err(error) => tracing::error!("removed real servers cannot be freed: {error}"),
         }
