@@ -8,4 +8,5 @@ pub mod director;
 pub mod list;
 pub mod net;
 pub mod plane;
+pub mod process;
 pub mod realserver;
