@@ -57,7 +57,7 @@ pub(super) fn virtual_server(
     let mut places = HashMap::new();
     let mut real_servers = Vec::with_capacity(raw.real_servers.len());
     for server in &raw.real_servers {
-        real_servers.push(real_server(server, vip, &mut places, report));
+        real_servers.push(real_server(server, vip, forwarding, &mut places, report));
     }
     warn(&raw, scheduler, &real_servers, report);
     let (address, port) = vip?;
@@ -101,67 +101,102 @@ fn written<'f>(
 fn real_server(
     raw: &RawRealServer,
     vip: Option<(IpAddr, u16)>,
-    places: &mut HashMap<IpAddr, Span>,
+    inherited: Option<Forwarding>,
+    places: &mut HashMap<(IpAddr, u16), Span>,
     report: &mut Report,
 ) -> Option<RealServer> {
     let key = format!("{}.address", raw.path);
+    let forwarding = match raw.forwarding {
+        Field::Absent => inherited,
+        Field::Refused | Field::Given(..) => {
+            word(&raw.forwarding, &format!("{}.forwarding", raw.path), report)
+        }
+    };
     let weight = number(&raw.weight, &format!("{}.weight", raw.path), (0, MAX_WEIGHT), 1, report);
     let (written, span) = written(&raw.address, &raw.path, &raw.span, &REAL_SERVER, report)?;
     let ip = written.address;
     let mut is_right = true;
-    if let Some(first) = places.get(&ip) {
+    // Where ports are not translated, the address alone tells real servers apart.
+    let place = match forwarding {
+        Some(forwarding) if forwarding.translates() => {
+            (ip, written.port.or(vip.map(|(_, port)| port)).unwrap_or(0))
+        }
+        _ => (ip, vip.map_or(0, |(_, port)| port)),
+    };
+    if let Some(first) = places.get(&place) {
         report
             .error(&span, &key, format!("real server {ip} is listed twice"), "remove one of the two")
             .label("again here")
             .related(first, "first listed here");
         is_right = false;
     } else {
-        places.insert(ip, span.clone());
+        places.insert(place, span.clone());
     }
     let (vip, port) = vip?;
-    for Problem { message, help } in against_vip(&written, report.text(&span), vip, port) {
+    let forwarding = forwarding?;
+    for Problem { message, help } in against_vip(&written, report.text(&span), vip, port, forwarding) {
         report.error(&span, &key, message, help);
         is_right = false;
     }
-    is_right.then_some(RealServer { address: ip, port, weight: weight? })
+    let port = if forwarding.translates() { written.port.unwrap_or(port) } else { port };
+    is_right.then_some(RealServer { address: ip, port, weight: weight?, forwarding })
 }
 
-/// What direct routing does not allow between a real server, `written` as `text` in its quotes, and its virtual
+/// What a forwarding method does not allow between a real server, `written` as `text` in its quotes, and its virtual
 /// server.
-fn against_vip(written: &Written, text: &str, vip: IpAddr, port: u16) -> Vec<Problem> {
+fn against_vip(
+    written: &Written,
+    text: &str,
+    vip: IpAddr,
+    port: u16,
+    forwarding: Forwarding,
+) -> Vec<Problem> {
     let mut problems = Vec::new();
     let ip = written.address;
     let mut add = |message: String, help: String| problems.push(Problem { message, help });
-    if ip.is_ipv4() != vip.is_ipv4() {
+    let method = match forwarding {
+        Forwarding::Dr => "direct routing",
+        Forwarding::Nat | Forwarding::FullNat => "address translation",
+        Forwarding::Tun => "a tunnel",
+    };
+    if ip.is_ipv4() != vip.is_ipv4() && forwarding != Forwarding::Tun {
         let family = |ip: IpAddr| if ip.is_ipv4() { "IPv4" } else { "IPv6" };
+        let why = match forwarding {
+            Forwarding::Dr => "direct routing does not translate packets",
+            Forwarding::Nat | Forwarding::Tun | Forwarding::FullNat => "address translation keeps the family",
+        };
         add(
             format!("{ip} is {}, but virtual server {vip} is {}", family(ip), family(vip)),
-            format!("write an {} address: direct routing does not translate packets", family(vip)),
+            format!("write an {} address: {why}", family(vip)),
         );
     } else if ip == vip {
-        add(
-            format!("{ip} is the address of the virtual server"),
-            "write the server's own address; the virtual server's goes on its `lo` with `lbctl realserver start`"
-                .to_owned(),
-        );
-    }
-    if let Some(other) = written.port.filter(|other| *other != port) {
-        if port == 0 {
-            add(
-                format!(
-                    "port {other} under a virtual server of any port, and direct routing cannot change ports"
-                ),
-                format!("write \"{ip}\": the server is sent the port that the client used"),
-            );
+        let help = if forwarding.translates() {
+            "write the server's own address".to_owned()
         } else {
-            let own = address::with_port(ip, port);
-            add(
-                format!(
-                    "port {other} is not the virtual server's port {port}, and direct routing cannot change it"
-                ),
-                format!("write \"{own}\", and let the server listen on port {port}"),
-            );
-        }
+            "write the server's own address; the virtual server's goes on its `lo` with `lbctl realserver start`"
+                .to_owned()
+        };
+        add(format!("{ip} is the address of the virtual server"), help);
+    }
+    let other = written.port.filter(|other| *other != port);
+    if let Some(other) = other.filter(|_| port == 0) {
+        add(
+            format!(
+                "port {other} under a virtual server of any port, and {method} cannot change ports there"
+            ),
+            format!("write \"{ip}\": the server is sent the port that the client used"),
+        );
+    } else if let Some(other) = other.filter(|_| !forwarding.translates()) {
+        let own = address::with_port(ip, port);
+        add(
+            format!("port {other} is not the virtual server's port {port}, and {method} cannot change it"),
+            format!("write \"{own}\", and let the server listen on port {port}"),
+        );
+    } else if other == Some(0) {
+        add(
+            format!("port 0 is not a port that {ip} can listen on"),
+            format!("write \"{}\"", address::with_port(ip, port)),
+        );
     }
     if written.bare_ipv6
         && let Some(host) = address::without_port_group(text.trim_matches(['"', '\'']), port)

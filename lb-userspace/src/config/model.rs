@@ -62,9 +62,10 @@ pub struct VirtualServer {
     pub protocol: Protocol,
     /// How a new connection's real server is chosen.
     pub scheduler: Scheduler,
-    /// How a packet gets to its real server.
+    /// How a packet gets to a real server that does not say so itself.
     pub forwarding: Forwarding,
-    /// In the order of the file, which is the order `rr` and `wrr` go round; addresses differ pairwise. May be empty.
+    /// In the order of the file, which is the order `rr` and `wrr` go round; pairs of address and port differ. May be
+    /// empty.
     pub real_servers: Vec<RealServer>,
 }
 
@@ -97,17 +98,30 @@ pub enum Forwarding {
     /// Direct routing: only the MAC addresses change, replies go straight to the client.
     #[default]
     Dr,
+    /// Network address translation: the destination becomes the real server's address and port; replies come back
+    /// through the director, which is the real server's gateway.
+    Nat,
+    /// Tunnel: the packet goes whole inside another one to the real server's address, replies go straight to the
+    /// client.
+    Tun,
+    /// As [`Forwarding::Nat`], and the source becomes an address of the director, so that replies come back to it
+    /// whatever the real server's gateway is.
+    #[serde(rename = "full_nat")]
+    FullNat,
 }
 
 /// One `[[virtual_server.real_server]]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RealServer {
-    /// The RIP: unicast, of the virtual server's address family, not the VIP. May be the director's own.
+    /// The RIP: unicast, not the VIP, and but in a tunnel of the virtual server's address family. May be the
+    /// director's own.
     pub address: IpAddr,
-    /// Equal to the virtual server's port: direct routing cannot change it.
+    /// Equal to the virtual server's port where that is 0 or `forwarding` does not translate.
     pub port: u16,
     /// 0 to 65,535. 0 quiesces: old connections stay, no new ones come.
     pub weight: u32,
+    /// How packets get to it: its own word, else the virtual server's.
+    pub forwarding: Forwarding,
 }
 
 impl XdpMode {
@@ -146,7 +160,15 @@ impl Forwarding {
     pub fn as_str(self) -> &'static str {
         match self {
             Forwarding::Dr => "dr",
+            Forwarding::Nat => "nat",
+            Forwarding::Tun => "tun",
+            Forwarding::FullNat => "full_nat",
         }
+    }
+
+    /// Does it replace the destination of packets, so that the real server may listen on another port?
+    pub fn translates(self) -> bool {
+        matches!(self, Forwarding::Nat | Forwarding::FullNat)
     }
 }
 

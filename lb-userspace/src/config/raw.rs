@@ -68,6 +68,7 @@ pub(super) struct RawRealServer {
     pub(super) span: Span,
     pub(super) address: Field<String>,
     pub(super) weight: Field<i128>,
+    pub(super) forwarding: Field<String>,
 }
 
 /// Reads a file's top table.
@@ -122,6 +123,7 @@ fn virtual_server(table: &Table<'_>, report: &mut Report) -> RawVirtualServer {
                 RawRealServer {
                     address: table.string("address", report),
                     weight: table.integer("weight", report),
+                    forwarding: table.string("forwarding", report),
                     path: table.path,
                     span: table.span,
                 }

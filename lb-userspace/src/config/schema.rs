@@ -52,6 +52,7 @@ pub(super) const REAL_SERVER: Section = Section {
     keys: &[
         Key { name: "address", example: "address = \"192.168.4.100:80\"" },
         Key { name: "weight", example: "weight = 1" },
+        Key { name: "forwarding", example: "forwarding = \"nat\"" },
     ],
 };
 

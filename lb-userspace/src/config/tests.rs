@@ -67,8 +67,8 @@ forwarding = "dr"
             scheduler: Scheduler::Rr,
             forwarding: Forwarding::Dr,
             real_servers: vec![
-                RealServer { address: v4(100), port: 80, weight: 0 },
-                RealServer { address: v4(200), port: 80, weight: 65_535 },
+                RealServer { address: v4(100), port: 80, weight: 0, forwarding: Forwarding::Dr },
+                RealServer { address: v4(200), port: 80, weight: 65_535, forwarding: Forwarding::Dr },
             ],
         }]
     );
@@ -98,9 +98,43 @@ fn what_is_not_written_has_its_default() {
         (server.protocol, server.scheduler, server.forwarding),
         (Protocol::Tcp, Scheduler::Wrr, Forwarding::Dr)
     );
-    assert_eq!(server.real_servers, [RealServer { address: v4(100), port: 0, weight: 1 }]);
+    let expected = RealServer { address: v4(100), port: 0, weight: 1, forwarding: Forwarding::Dr };
+    assert_eq!(server.real_servers, [expected]);
     assert_eq!(server.to_string(), "192.168.4.15:0/tcp");
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+}
+
+#[test]
+fn real_servers_have_the_forwarding_method_of_their_virtual_server_or_their_own() {
+    let config = parse_here(&format!(
+        r#"{DIRECTOR}
+[[virtual_server]]
+address = "192.168.4.15:80"
+forwarding = "nat"
+real_server = [
+  {{ address = "192.168.4.100:8080" }},
+  {{ address = "192.168.4.100:8081" }},
+  {{ address = "192.168.4.101" }},
+  {{ address = "192.168.4.102", forwarding = "dr" }},
+  {{ address = "192.168.4.103:81", forwarding = "full_nat" }},
+  {{ address = "2001:db8::100", forwarding = "tun" }},
+]
+"#
+    ))
+    .unwrap();
+    let found: Vec<_> =
+        config.virtual_servers[0].real_servers.iter().map(|s| format!("{s} {}", s.forwarding)).collect();
+    assert_eq!(
+        found,
+        [
+            "192.168.4.100:8080 nat",
+            "192.168.4.100:8081 nat",
+            "192.168.4.101:80 nat",
+            "192.168.4.102:80 dr",
+            "192.168.4.103:81 full_nat",
+            "[2001:db8::100]:80 tun",
+        ]
+    );
 }
 
 #[test]

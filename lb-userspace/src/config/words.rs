@@ -62,11 +62,25 @@ impl Word for Scheduler {
 
 impl Word for Forwarding {
     const WHAT: &'static str = "a forwarding method";
-    const ALL: &'static [Self] = &[Forwarding::Dr];
-    const ALIASES: &'static [(&'static str, &'static str)] =
-        &[("direct", "dr"), ("direct_routing", "dr"), ("route", "dr"), ("gate", "dr"), ("gatewaying", "dr")];
-    const NOT_SUPPORTED: &'static [&'static str] =
-        &["nat", "masq", "masquerading", "tun", "tunnel", "ipip", "gre", "gue", "fnat", "fullnat"];
+    const ALL: &'static [Self] = &[Forwarding::Dr, Forwarding::Nat, Forwarding::Tun, Forwarding::FullNat];
+    const ALIASES: &'static [(&'static str, &'static str)] = &[
+        ("direct", "dr"),
+        ("direct_routing", "dr"),
+        ("route", "dr"),
+        ("gate", "dr"),
+        ("gatewaying", "dr"),
+        ("masq", "nat"),
+        ("masquerade", "nat"),
+        ("masquerading", "nat"),
+        ("dnat", "nat"),
+        ("tunnel", "tun"),
+        ("ipip", "tun"),
+        ("fnat", "full_nat"),
+        ("fullnat", "full_nat"),
+        ("snat", "full_nat"),
+    ];
+    // Encapsulations of IPVS other than IPIP (`ipvsadm --tun-type`).
+    const NOT_SUPPORTED: &'static [&'static str] = &["gre", "gue"];
 
     fn name(self) -> &'static str {
         self.as_str()

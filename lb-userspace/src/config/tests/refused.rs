@@ -137,9 +137,10 @@ fn virtual_server_values() {
         ("scheduler = \"sh\"", "scheduler", "is not supported by this version"),
         ("scheduler = \"round-robin\"", "scheduler", "did you mean \"rr\"?"),
         ("scheduler = \"fastest\"", "scheduler", "\"fastest\" is not a scheduler; use \"rr\" or \"wrr\""),
-        ("forwarding = \"NAT\"", "forwarding", "\"NAT\" is not supported by this version; use \"dr\""),
-        ("forwarding = \"tun\"", "forwarding", "is not supported by this version"),
-        ("forwarding = \"DR\"", "forwarding", "is not a forwarding method; use \"dr\""),
+        ("forwarding = \"NAT\"", "forwarding", "\"NAT\" is not a forwarding method; did you mean \"nat\"?"),
+        ("forwarding = \"gre\"", "forwarding", "\"gre\" is not supported by this version"),
+        ("forwarding = \"masq\"", "forwarding", "did you mean \"nat\"?"),
+        ("forwarding = \"DR\"", "forwarding", "is not a forwarding method; did you mean \"dr\"?"),
         ("lb_algo = \"rr\"", "lb_algo", "it is called `scheduler` here"),
         ("lb_kind = \"dr\"", "lb_kind", "it is called `forwarding` here"),
         ("persistence_timeout = 50", "persistence_timeout", "is not supported by this version"),
@@ -241,6 +242,26 @@ fn real_server_values() {
     for (text, line, key, message) in cases {
         refuses(&real_server(text), &[(line, &format!("virtual_server[0].real_server[0].{key}"), message)]);
     }
+
+    let nat = |line: &str| {
+        format!(
+            "{DIRECTOR}[[virtual_server]]\naddress = \"192.168.4.15:80\"\nforwarding = \"nat\"\nreal_server = [{{ {line} }}]\n"
+        )
+    };
+    refuses(&nat("address = \"2001:db8::1\""), &[(5, ADDRESS, "address translation keeps the family")]);
+    refuses(&nat("address = \"192.168.4.1:0\""), &[(5, ADDRESS, "port 0 is not a port")]);
+    refuses(
+        &nat("address = \"192.168.4.1:81\", forwarding = \"tun\""),
+        &[(5, ADDRESS, "a tunnel cannot change it")],
+    );
+    refuses(
+        &nat("address = \"192.168.4.1:81\" }, { address = \"192.168.4.1:81\""),
+        &[(5, "virtual_server[0].real_server[1].address", "192.168.4.1 is listed twice")],
+    );
+    refuses(
+        &nat("address = \"192.168.4.1\", forwarding = \"natt\""),
+        &[(5, "virtual_server[0].real_server[0].forwarding", "did you mean \"nat\"?")],
+    );
 
     let any_port = |address: &str| {
         format!(
