@@ -8,6 +8,7 @@ use super::check_servers::virtual_server;
 use super::diagnostics::{Report, Span, quoted};
 use super::model::{Director, VirtualServer};
 use super::raw::{Field, RawConfig, RawDirector, RawVirtualServer};
+use super::values::flag;
 use super::words::word;
 
 const DEFAULT_MAX_CONNECTIONS: u32 = 1_000_000;
@@ -55,11 +56,7 @@ fn director(raw: RawDirector, host_name: fn() -> Option<String>, report: &mut Re
     let default = max_connections.unwrap_or(DEFAULT_MAX_CONNECTIONS) / 4;
     let max_connections_ipv6 =
         number(&raw.max_connections_ipv6, "director.max_connections_ipv6", range, default, report);
-    let manage_addresses = match raw.manage_addresses {
-        Field::Absent => Some(true),
-        Field::Refused => None,
-        Field::Given(value, _) => Some(value),
-    };
+    let manage_addresses = flag(&raw.manage_addresses, true);
     Some(Director {
         router_id: router_id?,
         interfaces: interfaces?,

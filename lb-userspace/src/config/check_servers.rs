@@ -5,8 +5,9 @@ use std::net::IpAddr;
 
 use super::address::{self, Problem, Written};
 use super::check::number;
+use super::command::command;
 use super::diagnostics::{Report, Span};
-use super::model::{Forwarding, Protocol, RealServer, Scheduler, VirtualServer};
+use super::model::{Forwarding, Protocol, RealServer, Scheduler, UpDown, VirtualServer};
 use super::raw::{Field, RawRealServer, RawVirtualServer};
 use super::schema::{REAL_SERVER, Section, VIRTUAL_SERVER};
 use super::words::word;
@@ -20,14 +21,19 @@ pub(super) type Identity = (IpAddr, u16, Protocol);
 
 /// Checks one virtual server. `seen` has the places of those before it.
 pub(super) fn virtual_server(
-    raw: RawVirtualServer,
+    mut raw: RawVirtualServer,
     seen: &mut HashMap<Identity, Span>,
     report: &mut Report,
 ) -> Option<VirtualServer> {
-    let key = |name: &str| format!("{}.{name}", raw.path);
+    let path = raw.path.clone();
+    let key = |name: &str| format!("{path}.{name}");
     let protocol: Option<Protocol> = word(&raw.protocol, &key("protocol"), report);
     let scheduler: Option<Scheduler> = word(&raw.scheduler, &key("scheduler"), report);
     let forwarding: Option<Forwarding> = word(&raw.forwarding, &key("forwarding"), report);
+    let quorum_commands = {
+        let (up, down) = (std::mem::take(&mut raw.quorum_up), std::mem::take(&mut raw.quorum_down));
+        (command(up, &key("quorum_up"), report), command(down, &key("quorum_down"), report))
+    };
     let endpoint = written(&raw.address, &raw.path, &raw.span, &VIRTUAL_SERVER, report);
     let endpoint = endpoint.and_then(|(written, span)| match written.port {
         Some(port) => Some((written.address, port, span)),
@@ -56,7 +62,7 @@ pub(super) fn virtual_server(
     let vip = endpoint.as_ref().map(|(ip, port, _)| (*ip, *port));
     let mut places = HashMap::new();
     let mut real_servers = Vec::with_capacity(raw.real_servers.len());
-    for server in &raw.real_servers {
+    for server in &mut raw.real_servers {
         real_servers.push(real_server(server, vip, forwarding, &mut places, report));
     }
     warn(&raw, scheduler, &real_servers, report);
@@ -68,6 +74,7 @@ pub(super) fn virtual_server(
         scheduler: scheduler?,
         forwarding: forwarding?,
         real_servers: real_servers.into_iter().collect::<Option<_>>()?,
+        quorum_commands: UpDown { up: quorum_commands.0?, down: quorum_commands.1? },
     })
 }
 
@@ -99,7 +106,7 @@ fn written<'f>(
 }
 
 fn real_server(
-    raw: &RawRealServer,
+    raw: &mut RawRealServer,
     vip: Option<(IpAddr, u16)>,
     inherited: Option<Forwarding>,
     places: &mut HashMap<(IpAddr, u16), Span>,
@@ -113,6 +120,11 @@ fn real_server(
         }
     };
     let weight = number(&raw.weight, &format!("{}.weight", raw.path), (0, MAX_WEIGHT), 1, report);
+    let commands = {
+        let (up, down) = (std::mem::take(&mut raw.notify_up), std::mem::take(&mut raw.notify_down));
+        let up = command(up, &format!("{}.notify_up", raw.path), report);
+        (up, command(down, &format!("{}.notify_down", raw.path), report))
+    };
     let (written, span) = written(&raw.address, &raw.path, &raw.span, &REAL_SERVER, report)?;
     let ip = written.address;
     let mut is_right = true;
@@ -139,7 +151,8 @@ fn real_server(
         is_right = false;
     }
     let port = if forwarding.translates() { written.port.unwrap_or(port) } else { port };
-    is_right.then_some(RealServer { address: ip, port, weight: weight?, forwarding })
+    let commands = UpDown { up: commands.0?, down: commands.1? };
+    is_right.then_some(RealServer { address: ip, port, weight: weight?, forwarding, commands })
 }
 
 /// What a forwarding method does not allow between a real server, `written` as `text` in its quotes, and its virtual

@@ -11,12 +11,15 @@
 mod address;
 mod check;
 mod check_servers;
+mod command;
 mod diagnostics;
 mod model;
+pub mod notifications;
 mod raw;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod values;
 mod words;
 
 use std::fs::File;
@@ -26,7 +29,9 @@ use std::path::Path;
 use toml::de::DeTable;
 
 pub use diagnostics::{ConfigError, Diagnostic, Related, Severity, wants_color};
-pub use model::{Config, Director, Forwarding, Protocol, RealServer, Scheduler, VirtualServer, XdpMode};
+pub use model::{
+    Config, Director, Forwarding, Protocol, RealServer, Scheduler, UpDown, VirtualServer, XdpMode,
+};
 
 use diagnostics::{Report, quoted};
 
@@ -68,10 +73,11 @@ fn parse(file_name: &str, text: &str, host_name: fn() -> Option<String>) -> Resu
             return Err(report.into_error());
         }
     }
-    let raw = raw::read(document.get_ref(), &mut report);
-    match check::check(raw, host_name, &mut report) {
-        Some((director, virtual_servers)) if !report.has_errors() => {
-            Ok(Config { director, virtual_servers, warnings: report.into_diagnostics() })
+    let mut raw = raw::read(document.get_ref(), &mut report);
+    let notifications = notifications::check(std::mem::take(&mut raw.notifications), host_name, &mut report);
+    match check::check(raw, host_name, &mut report).zip(notifications) {
+        Some(((director, virtual_servers), notifications)) if !report.has_errors() => {
+            Ok(Config { director, notifications, virtual_servers, warnings: report.into_diagnostics() })
         }
         Some(_) | None => Err(report.into_error()),
     }

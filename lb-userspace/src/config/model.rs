@@ -8,12 +8,16 @@ use std::net::{IpAddr, SocketAddr};
 use serde::Serialize;
 
 use super::diagnostics::Diagnostic;
+use super::notifications::Notifications;
+use crate::process::Script;
 
 /// Everything one configuration file says.
 #[derive(Debug, Clone, Serialize)]
 pub struct Config {
     /// What concerns the director itself.
     pub director: Director,
+    /// Who is told of what happens.
+    pub notifications: Notifications,
     /// In the order of the file, at most 65,535; address, port and protocol differ pairwise.
     pub virtual_servers: Vec<VirtualServer>,
     /// What is legal but probably not meant, in the order of the file.
@@ -67,6 +71,17 @@ pub struct VirtualServer {
     /// In the order of the file, which is the order `rr` and `wrr` go round; pairs of address and port differ. May be
     /// empty.
     pub real_servers: Vec<RealServer>,
+    /// Run when there is a quorum again, and when there is none any more.
+    pub quorum_commands: UpDown,
+}
+
+/// Commands that are run when something goes up and when it goes down.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct UpDown {
+    /// Run when it has come up.
+    pub up: Option<Script>,
+    /// Run when it has gone down.
+    pub down: Option<Script>,
 }
 
 /// The transport protocol of a virtual server.
@@ -122,6 +137,8 @@ pub struct RealServer {
     pub weight: u32,
     /// How packets get to it: its own word, else the virtual server's.
     pub forwarding: Forwarding,
+    /// Run when its checks succeed again, and when they fail.
+    pub commands: UpDown,
 }
 
 impl XdpMode {

@@ -7,6 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostics::{Report, Span, quoted};
+use super::notifications::{self, RawNotifications};
 use super::schema::{self, Section, UnknownKey};
 
 /// The value of a key.
@@ -25,6 +26,7 @@ pub(super) enum Field<T> {
 #[derive(Debug)]
 pub(super) struct RawConfig {
     pub(super) director: RawDirector,
+    pub(super) notifications: RawNotifications,
     pub(super) virtual_servers: Vec<RawVirtualServer>,
     /// Whether the file has any, readable or not.
     pub(super) has_virtual_servers: bool,
@@ -54,6 +56,8 @@ pub(super) struct RawVirtualServer {
     pub(super) protocol: Field<String>,
     pub(super) scheduler: Field<String>,
     pub(super) forwarding: Field<String>,
+    pub(super) quorum_up: Field<String>,
+    pub(super) quorum_down: Field<String>,
     pub(super) real_servers: Vec<RawRealServer>,
     /// Whether the virtual server has any, readable or not.
     pub(super) has_real_servers: bool,
@@ -69,6 +73,8 @@ pub(super) struct RawRealServer {
     pub(super) address: Field<String>,
     pub(super) weight: Field<i128>,
     pub(super) forwarding: Field<String>,
+    pub(super) notify_up: Field<String>,
+    pub(super) notify_down: Field<String>,
 }
 
 /// Reads a file's top table.
@@ -91,7 +97,8 @@ pub(super) fn read(root: &DeTable<'_>, report: &mut Report) -> RawConfig {
             virtual_server(&Table::read(&schema::VIRTUAL_SERVER, inner, span, path, report), report)
         })
         .collect();
-    RawConfig { director, virtual_servers, has_virtual_servers: table.has("virtual_server") }
+    let notifications = notifications::read(&table, report);
+    RawConfig { director, notifications, virtual_servers, has_virtual_servers: table.has("virtual_server") }
 }
 
 fn director(table: &Table<'_>, report: &mut Report) -> RawDirector {
@@ -115,6 +122,8 @@ fn virtual_server(table: &Table<'_>, report: &mut Report) -> RawVirtualServer {
         protocol: table.string("protocol", report),
         scheduler: table.string("scheduler", report),
         forwarding: table.string("forwarding", report),
+        quorum_up: table.string("quorum_up", report),
+        quorum_down: table.string("quorum_down", report),
         has_real_servers: table.has("real_server"),
         real_servers: tables
             .into_iter()
@@ -124,6 +133,8 @@ fn virtual_server(table: &Table<'_>, report: &mut Report) -> RawVirtualServer {
                     address: table.string("address", report),
                     weight: table.integer("weight", report),
                     forwarding: table.string("forwarding", report),
+                    notify_up: table.string("notify_up", report),
+                    notify_down: table.string("notify_down", report),
                     path: table.path,
                     span: table.span,
                 }
@@ -134,15 +145,15 @@ fn virtual_server(table: &Table<'_>, report: &mut Report) -> RawVirtualServer {
 
 /// A table of the file with its keys found in a section.
 #[derive(Debug)]
-struct Table<'t> {
-    section: &'static Section,
-    path: String,
-    span: Span,
+pub(super) struct Table<'t> {
+    pub(super) section: &'static Section,
+    pub(super) path: String,
+    pub(super) span: Span,
     values: Vec<(&'static str, &'t Spanned<DeValue<'t>>)>,
 }
 
 impl<'t> Table<'t> {
-    fn read(
+    pub(super) fn read(
         section: &'static Section,
         table: &'t DeTable<'t>,
         span: Span,
@@ -168,16 +179,16 @@ impl<'t> Table<'t> {
         Table { section, path, span, values }
     }
 
-    fn get(&self, key: &str) -> Option<&'t Spanned<DeValue<'t>>> {
+    pub(super) fn get(&self, key: &str) -> Option<&'t Spanned<DeValue<'t>>> {
         self.values.iter().find(|(name, _)| *name == key).map(|(_, value)| *value)
     }
 
     /// Whether the key is there with anything but an empty array.
-    fn has(&self, key: &str) -> bool {
+    pub(super) fn has(&self, key: &str) -> bool {
         self.get(key).is_some_and(|value| value.get_ref().as_array().is_none_or(|array| !array.is_empty()))
     }
 
-    fn field<T>(
+    pub(super) fn field<T>(
         &self,
         key: &str,
         expected: &str,
@@ -194,16 +205,16 @@ impl<'t> Table<'t> {
         }
     }
 
-    fn string(&self, key: &str, report: &mut Report) -> Field<String> {
+    pub(super) fn string(&self, key: &str, report: &mut Report) -> Field<String> {
         self.field(key, "a string", report, |value| value.as_str().map(str::to_owned))
     }
 
-    fn boolean(&self, key: &str, report: &mut Report) -> Field<bool> {
+    pub(super) fn boolean(&self, key: &str, report: &mut Report) -> Field<bool> {
         self.field(key, "true or false", report, DeValue::as_bool)
     }
 
     /// An integer beyond 128 bits becomes the nearest one that is not: out of every range alike.
-    fn integer(&self, key: &str, report: &mut Report) -> Field<i128> {
+    pub(super) fn integer(&self, key: &str, report: &mut Report) -> Field<i128> {
         self.field(key, "an integer", report, |value| {
             let integer = value.as_integer()?;
             let limit = if integer.as_str().starts_with('-') { i128::MIN } else { i128::MAX };
@@ -211,7 +222,7 @@ impl<'t> Table<'t> {
         })
     }
 
-    fn strings(&self, key: &str, report: &mut Report) -> Field<Vec<Field<String>>> {
+    pub(super) fn strings(&self, key: &str, report: &mut Report) -> Field<Vec<Field<String>>> {
         let array = match self.field(key, "an array of strings", report, DeValue::as_array) {
             Field::Absent => return Field::Absent,
             Field::Refused => return Field::Refused,
@@ -232,7 +243,7 @@ impl<'t> Table<'t> {
     }
 
     /// A section that may stand once. One that stands more often is reported, and the first is read.
-    fn table(&self, key: &str, report: &mut Report) -> Option<(&'t DeTable<'t>, Span)> {
+    pub(super) fn table(&self, key: &str, report: &mut Report) -> Option<(&'t DeTable<'t>, Span)> {
         let value = self.get(key)?;
         if let Some(table) = value.get_ref().as_table() {
             return Some((table, value.span()));
@@ -244,7 +255,7 @@ impl<'t> Table<'t> {
 
     /// The sections of a key that may stand any number of times, each with its path. A single one in `[]` is
     /// reported, and read.
-    fn tables(&self, key: &str, report: &mut Report) -> Vec<(String, &'t DeTable<'t>, Span)> {
+    pub(super) fn tables(&self, key: &str, report: &mut Report) -> Vec<(String, &'t DeTable<'t>, Span)> {
         let Some(value) = self.get(key) else { return Vec::new() };
         let path = join(&self.path, key);
         let Some(array) = value.get_ref().as_array() else {
@@ -263,7 +274,7 @@ impl<'t> Table<'t> {
         tables
     }
 
-    fn wrong_type(
+    pub(super) fn wrong_type(
         &self,
         key: &str,
         path: &str,

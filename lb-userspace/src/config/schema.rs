@@ -20,6 +20,7 @@ pub(super) const ROOT: Section = Section {
     header: "the top of the file",
     keys: &[
         Key { name: "director", example: "[director]" },
+        Key { name: "notifications", example: "[notifications]" },
         Key { name: "virtual_server", example: "[[virtual_server]]" },
     ],
 };
@@ -43,6 +44,8 @@ pub(super) const VIRTUAL_SERVER: Section = Section {
         Key { name: "protocol", example: "protocol = \"tcp\"" },
         Key { name: "scheduler", example: "scheduler = \"wrr\"" },
         Key { name: "forwarding", example: "forwarding = \"dr\"" },
+        Key { name: "quorum_up", example: "quorum_up = \"/usr/local/bin/announce 192.168.4.15\"" },
+        Key { name: "quorum_down", example: "quorum_down = \"/usr/local/bin/withdraw 192.168.4.15\"" },
         Key { name: "real_server", example: "[[virtual_server.real_server]]" },
     ],
 };
@@ -53,10 +56,13 @@ pub(super) const REAL_SERVER: Section = Section {
         Key { name: "address", example: "address = \"192.168.4.100:80\"" },
         Key { name: "weight", example: "weight = 1" },
         Key { name: "forwarding", example: "forwarding = \"nat\"" },
+        Key { name: "notify_up", example: "notify_up = \"/usr/local/bin/web up\"" },
+        Key { name: "notify_down", example: "notify_down = \"/usr/local/bin/web down\"" },
     ],
 };
 
-pub(super) const SECTIONS: [&Section; 4] = [&ROOT, &DIRECTOR, &VIRTUAL_SERVER, &REAL_SERVER];
+pub(super) const SECTIONS: &[&Section] =
+    &[&ROOT, &DIRECTOR, &super::notifications::SECTION, &VIRTUAL_SERVER, &REAL_SERVER];
 
 impl Section {
     pub(super) fn find(&self, name: &str) -> Option<&'static Key> {
@@ -82,6 +88,17 @@ const ALIASES: &[(&str, &str)] = &[
     ("global_defs", "director"),
     ("global", "director"),
     ("lvs_id", "router_id"),
+    ("notification", "notifications"),
+    ("notification_email", "email"),
+    ("notification_email_from", "email_from"),
+    ("smtp_helo_name", "smtp_helo"),
+    ("smtp_connect_timeout", "smtp_timeout"),
+    ("notify_fifo", "fifo"),
+    ("notify_fifo_script", "fifo_script"),
+    ("vrrp_notify_fifo", "vrrp_fifo"),
+    ("vrrp_notify_fifo_script", "vrrp_fifo_script"),
+    ("lvs_notify_fifo", "lvs_fifo"),
+    ("lvs_notify_fifo_script", "lvs_fifo_script"),
     ("virtual_service", "virtual_server"),
     ("service", "virtual_server"),
     ("lb_algo", "scheduler"),
@@ -121,6 +138,7 @@ const NOT_SUPPORTED: &[(&str, &str)] = &[
     ("uthreshold", "remove it"),
     ("lower_threshold", "remove it"),
     ("upper_threshold", "remove it"),
+    ("smtp_alert", "remove it: mail is sent about everything if [notifications] has an email"),
     ("lvs_sync_daemon", "remove it"),
     ("lvs_timeouts", "remove it"),
     ("vrrp_instance", "remove it: VIPs are put on this director by manage_addresses"),
@@ -131,15 +149,6 @@ const NOT_SUPPORTED: &[(&str, &str)] = &[
     ("static_ipaddress", "configure the address with the system's network configuration"),
     ("static_routes", "configure the route with the system's network configuration"),
     ("static_rules", "configure the rule with the system's network configuration"),
-    ("notification_email", "remove it and watch the journal instead"),
-    ("notification_email_from", "remove it and watch the journal instead"),
-    ("smtp_server", "remove it and watch the journal instead"),
-    ("smtp_connect_timeout", "remove it and watch the journal instead"),
-    ("smtp_alert", "remove it and watch the journal instead"),
-    ("notify_up", "remove it and watch the journal instead"),
-    ("notify_down", "remove it and watch the journal instead"),
-    ("quorum_up", "remove it and watch the journal instead"),
-    ("quorum_down", "remove it and watch the journal instead"),
 ];
 
 /// keepalived's words about health checks.
@@ -212,6 +221,17 @@ pub(super) fn unknown_key(section: &Section, key: &str) -> UnknownKey {
     }
     if let Some((home, found)) = SECTIONS.iter().find_map(|home| home.find(key).map(|found| (home, found))) {
         return misplaced(section, home, found);
+    }
+    let alias = ALIASES.iter().filter(|(word, _)| *word == key);
+    if let Some((home, ours)) = alias
+        .filter_map(|(_, ours)| SECTIONS.iter().find_map(|home| Some((home, home.find(ours)?))))
+        .find(|(home, _)| home.header != ROOT.header)
+    {
+        return UnknownKey {
+            message: format!("belongs in {}, where it is called `{}`", home.header, ours.name),
+            help: format!("write {} under {}", ours.example, home.header),
+            meant: None,
+        };
     }
     if let Some(meant) = closest(key, section.names()) {
         let example = section.find(meant).map_or("", |key| key.example);

@@ -1,6 +1,6 @@
 mod examples;
 mod properties;
-mod refused;
+pub(super) mod refused;
 mod rendering;
 mod syntax;
 
@@ -9,14 +9,19 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::*;
 
 /// A director that nothing is wrong with, in one line.
-const DIRECTOR: &str = "director = { interfaces = [\"eth0\"] }\n";
+pub(super) const DIRECTOR: &str = "director = { interfaces = [\"eth0\"] }\n";
 
-fn parse_here(text: &str) -> Result<Config, ConfigError> {
+pub(super) fn parse_here(text: &str) -> Result<Config, ConfigError> {
     parse("lbctl.toml", text, || Some("lvs1.example.org".to_owned()))
 }
 
 fn v4(last: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(192, 168, 4, last))
+}
+
+/// One of which nothing else is said.
+fn real_server(last: u8, port: u16, weight: u32) -> RealServer {
+    RealServer { address: v4(last), port, weight, forwarding: Forwarding::Dr, commands: UpDown::default() }
 }
 
 #[test]
@@ -66,10 +71,8 @@ forwarding = "dr"
             protocol: Protocol::Udp,
             scheduler: Scheduler::Rr,
             forwarding: Forwarding::Dr,
-            real_servers: vec![
-                RealServer { address: v4(100), port: 80, weight: 0, forwarding: Forwarding::Dr },
-                RealServer { address: v4(200), port: 80, weight: 65_535, forwarding: Forwarding::Dr },
-            ],
+            real_servers: vec![real_server(100, 80, 0), real_server(200, 80, 65_535),],
+            quorum_commands: UpDown::default(),
         }]
     );
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
@@ -98,8 +101,7 @@ fn what_is_not_written_has_its_default() {
         (server.protocol, server.scheduler, server.forwarding),
         (Protocol::Tcp, Scheduler::Wrr, Forwarding::Dr)
     );
-    let expected = RealServer { address: v4(100), port: 0, weight: 1, forwarding: Forwarding::Dr };
-    assert_eq!(server.real_servers, [expected]);
+    assert_eq!(server.real_servers, [real_server(100, 0, 1)]);
     assert_eq!(server.to_string(), "192.168.4.15:0/tcp");
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::config::notifications::SECTION as NOTIFICATIONS;
 use crate::config::schema::{DIRECTOR, REAL_SERVER, ROOT, SECTIONS, Section, VIRTUAL_SERVER};
 use crate::config::*;
 
@@ -66,7 +67,7 @@ fn documented(section: &Section) -> Vec<String> {
 
 #[test]
 fn the_reference_has_every_key_and_no_other() {
-    for section in [&DIRECTOR, &VIRTUAL_SERVER, &REAL_SERVER] {
+    for section in [&DIRECTOR, &NOTIFICATIONS, &VIRTUAL_SERVER, &REAL_SERVER] {
         // Sections have headings instead of rows.
         let keys: Vec<_> =
             section.keys.iter().filter(|key| !key.example.starts_with('[')).map(|key| key.name).collect();
@@ -97,7 +98,7 @@ fn the_example_line_of_every_key_is_accepted() {
             section.keys.iter().map(|key| key.example).filter(|example| !example.starts_with('[')).collect();
         format!("{}\n{}\n", section.header, lines.join("\n"))
     };
-    let text = [line(&DIRECTOR), line(&VIRTUAL_SERVER), line(&REAL_SERVER)].concat();
+    let text = [line(&DIRECTOR), line(&NOTIFICATIONS), line(&VIRTUAL_SERVER), line(&REAL_SERVER)].concat();
     let config = Config::parse("examples", &text).unwrap_or_else(|error| panic!("{error}"));
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
 }

@@ -4,10 +4,10 @@ use super::{DIRECTOR, parse_here};
 use crate::config::*;
 
 /// Line, key, part of the message or remedy.
-pub(super) type Expected<'a> = (usize, &'a str, &'a str);
+pub(in crate::config) type Expected<'a> = (usize, &'a str, &'a str);
 
 /// Asserts that `text` has exactly the `expected` errors. Warnings may come with them.
-pub(super) fn refuses(text: &str, expected: &[Expected<'_>]) {
+pub(in crate::config) fn refuses(text: &str, expected: &[Expected<'_>]) {
     let error = match parse_here(text) {
         Ok(config) => panic!("accepted:\n{text}\n{config:?}"),
         Err(error) => error,
@@ -61,7 +61,11 @@ fn director_values() {
         ("manage_addresses = \"yes\"", "director.manage_addresses", "is a string, not true or false"),
         ("lvs_id = \"lvs1\"", "director.lvs_id", "it is called `router_id` here"),
         ("vrrp_instance = {}", "director.vrrp_instance", "is not supported by this version"),
-        ("notification_email = []", "director.notification_email", "watch the journal"),
+        (
+            "notification_email = []",
+            "director.notification_email",
+            "belongs in [notifications], where it is called `email`",
+        ),
         ("scheduler = \"rr\"", "director.scheduler", "belongs in [[virtual_server]], not in [director]"),
         ("max-connections = 5000", "director.max-connections", "did you mean `max_connections`?"),
         (
