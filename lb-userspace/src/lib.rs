@@ -5,6 +5,7 @@ pub mod cli;
 pub mod config;
 pub mod dataplane;
 pub mod director;
+pub mod ipvsadm;
 pub mod list;
 pub mod net;
 pub mod plane;
