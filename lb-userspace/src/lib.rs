@@ -11,3 +11,4 @@ pub mod net;
 pub mod plane;
 pub mod process;
 pub mod realserver;
+pub mod vrrp;
