@@ -9,6 +9,7 @@ use super::diagnostics::{Report, Span, quoted};
 use super::model::{Director, VirtualServer};
 use super::raw::{Field, RawConfig, RawDirector, RawVirtualServer};
 use super::values::flag;
+use super::vrrp::{self, Vrrp};
 use super::words::word;
 
 const DEFAULT_MAX_CONNECTIONS: u32 = 1_000_000;
@@ -28,9 +29,10 @@ pub(super) fn check(
     raw: RawConfig,
     host_name: fn() -> Option<String>,
     report: &mut Report,
-) -> Option<(Director, Vec<VirtualServer>)> {
-    let director = director(raw.director, host_name, report);
-    if !raw.has_virtual_servers {
+) -> Option<(Director, Vec<VirtualServer>, Vrrp)> {
+    let vrrp_alone = raw.vrrp.has_instances && !raw.has_virtual_servers;
+    let director = director(raw.director, vrrp_alone, host_name, report);
+    if !raw.has_virtual_servers && !vrrp_alone {
         report.warning(
             &(0..0),
             "virtual_server",
@@ -42,12 +44,23 @@ pub(super) fn check(
     let mut seen = HashMap::new();
     let virtual_servers: Vec<_> =
         raw.virtual_servers.into_iter().map(|raw| virtual_server(raw, &mut seen, report)).collect();
-    Some((director?, virtual_servers.into_iter().collect::<Option<_>>()?))
+    let readable: Vec<VirtualServer> = virtual_servers.iter().flatten().cloned().collect();
+    let vrrp = vrrp::check(raw.vrrp, director.as_ref(), &readable, report);
+    Some((director?, virtual_servers.into_iter().collect::<Option<_>>()?, vrrp))
 }
 
-fn director(raw: RawDirector, host_name: fn() -> Option<String>, report: &mut Report) -> Option<Director> {
+fn director(
+    raw: RawDirector,
+    vrrp_alone: bool,
+    host_name: fn() -> Option<String>,
+    report: &mut Report,
+) -> Option<Director> {
     let router_id = router_id(raw.router_id, &raw.span, host_name, report);
-    let interfaces = interfaces(raw.interfaces, &raw.span, report);
+    let interfaces = match raw.interfaces {
+        // Nothing is balanced, so nothing is attached.
+        Field::Absent if vrrp_alone => Some(Vec::new()),
+        field @ (Field::Absent | Field::Refused | Field::Given(..)) => interfaces(field, &raw.span, report),
+    };
     let xdp_mode = word(&raw.xdp_mode, "director.xdp_mode", report);
     let range = (MIN_MAX_CONNECTIONS, MAX_MAX_CONNECTIONS);
     let max_connections =
@@ -147,7 +160,7 @@ fn interfaces(field: Field<Vec<Field<String>>>, section: &Span, report: &mut Rep
 }
 
 /// The rules of the kernel's `dev_valid_name` (net/core/dev.c).
-fn interface_name_problem(name: &str) -> Option<&'static str> {
+pub(super) fn interface_name_problem(name: &str) -> Option<&'static str> {
     if name.is_empty() {
         Some("it is empty")
     } else if name.len() > MAX_INTERFACE_NAME {

@@ -20,6 +20,7 @@ mod schema;
 #[cfg(test)]
 mod tests;
 mod values;
+pub mod vrrp;
 mod words;
 
 use std::fs::File;
@@ -76,8 +77,9 @@ fn parse(file_name: &str, text: &str, host_name: fn() -> Option<String>) -> Resu
     let mut raw = raw::read(document.get_ref(), &mut report);
     let notifications = notifications::check(std::mem::take(&mut raw.notifications), host_name, &mut report);
     match check::check(raw, host_name, &mut report).zip(notifications) {
-        Some(((director, virtual_servers), notifications)) if !report.has_errors() => {
-            Ok(Config { director, notifications, virtual_servers, warnings: report.into_diagnostics() })
+        Some(((director, virtual_servers, vrrp), notifications)) if !report.has_errors() => {
+            let warnings = report.into_diagnostics();
+            Ok(Config { director, notifications, virtual_servers, vrrp, warnings })
         }
         Some(_) | None => Err(report.into_error()),
     }

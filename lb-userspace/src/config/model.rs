@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::diagnostics::Diagnostic;
 use super::notifications::Notifications;
+use super::vrrp::Vrrp;
 use crate::process::Script;
 
 /// Everything one configuration file says.
@@ -20,6 +21,8 @@ pub struct Config {
     pub notifications: Notifications,
     /// In the order of the file, at most 65,535; address, port and protocol differ pairwise.
     pub virtual_servers: Vec<VirtualServer>,
+    /// Virtual routers that this director takes part in.
+    pub vrrp: Vrrp,
     /// What is legal but probably not meant, in the order of the file.
     #[serde(skip)]
     pub warnings: Vec<Diagnostic>,
@@ -30,7 +33,7 @@ pub struct Config {
 pub struct Director {
     /// The director's name in logs and lists; 1 to 64 bytes without control characters.
     pub router_id: String,
-    /// Interfaces that XDP is attached to: 1 to 16 distinct, valid Linux names.
+    /// Interfaces that XDP is attached to: at most 16 distinct, valid Linux names; none only without virtual servers.
     pub interfaces: Vec<String>,
     /// How XDP is attached.
     pub xdp_mode: XdpMode,

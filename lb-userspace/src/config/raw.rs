@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::diagnostics::{Report, Span, quoted};
 use super::notifications::{self, RawNotifications};
 use super::schema::{self, Section, UnknownKey};
+use super::vrrp;
 
 /// The value of a key.
 #[derive(Debug, Default)]
@@ -30,6 +31,7 @@ pub(super) struct RawConfig {
     pub(super) virtual_servers: Vec<RawVirtualServer>,
     /// Whether the file has any, readable or not.
     pub(super) has_virtual_servers: bool,
+    pub(super) vrrp: vrrp::Draft,
 }
 
 /// `[director]`, empty if the file has none.
@@ -98,7 +100,9 @@ pub(super) fn read(root: &DeTable<'_>, report: &mut Report) -> RawConfig {
         })
         .collect();
     let notifications = notifications::read(&table, report);
-    RawConfig { director, notifications, virtual_servers, has_virtual_servers: table.has("virtual_server") }
+    let vrrp = vrrp::read(&table, report);
+    let has_virtual_servers = table.has("virtual_server");
+    RawConfig { director, notifications, virtual_servers, has_virtual_servers, vrrp }
 }
 
 fn director(table: &Table<'_>, report: &mut Report) -> RawDirector {
@@ -148,6 +152,7 @@ fn virtual_server(table: &Table<'_>, report: &mut Report) -> RawVirtualServer {
 pub(super) struct Table<'t> {
     pub(super) section: &'static Section,
     pub(super) path: String,
+    /// The header.
     pub(super) span: Span,
     values: Vec<(&'static str, &'t Spanned<DeValue<'t>>)>,
 }
@@ -186,6 +191,30 @@ impl<'t> Table<'t> {
     /// Whether the key is there with anything but an empty array.
     pub(super) fn has(&self, key: &str) -> bool {
         self.get(key).is_some_and(|value| value.get_ref().as_array().is_none_or(|array| !array.is_empty()))
+    }
+
+    /// How an operator writes the section.
+    pub(super) fn header(&self) -> &'static str {
+        self.section.header
+    }
+
+    /// A valid line for a key.
+    pub(super) fn example(&self, key: &str) -> &'static str {
+        self.section.find(key).map_or("", |key| key.example)
+    }
+
+    /// Where the key's value stands, whatever it is.
+    pub(super) fn place(&self, key: &str) -> Option<Span> {
+        self.get(key).map(Spanned::span)
+    }
+
+    /// The elements of an array, whatever they are, with their paths; none if the key is absent.
+    pub(super) fn elements(&self, key: &str, report: &mut Report) -> Vec<(String, &'t Spanned<DeValue<'t>>)> {
+        let Field::Given(array, _) = self.field(key, "an array", report, DeValue::as_array) else {
+            return Vec::new();
+        };
+        let path = |index: usize| format!("{}[{index}]", join(&self.path, key));
+        array.iter().enumerate().map(|(index, element)| (path(index), element)).collect()
     }
 
     pub(super) fn field<T>(

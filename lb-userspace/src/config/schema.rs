@@ -1,5 +1,7 @@
 //! The words of the configuration file: its sections and keys, and what to say about words that are none.
 
+use super::vrrp::schema as vrrp;
+
 /// A table of the file.
 #[derive(Debug)]
 pub(super) struct Section {
@@ -22,6 +24,12 @@ pub(super) const ROOT: Section = Section {
         Key { name: "director", example: "[director]" },
         Key { name: "notifications", example: "[notifications]" },
         Key { name: "virtual_server", example: "[[virtual_server]]" },
+        Key { name: "vrrp", example: "[vrrp]" },
+        Key { name: "vrrp_instance", example: "[[vrrp_instance]]" },
+        Key { name: "vrrp_sync_group", example: "[[vrrp_sync_group]]" },
+        Key { name: "vrrp_script", example: "[[vrrp_script]]" },
+        Key { name: "vrrp_track_process", example: "[[vrrp_track_process]]" },
+        Key { name: "vrrp_track_file", example: "[[vrrp_track_file]]" },
     ],
 };
 
@@ -61,8 +69,19 @@ pub(super) const REAL_SERVER: Section = Section {
     ],
 };
 
-pub(super) const SECTIONS: &[&Section] =
-    &[&ROOT, &DIRECTOR, &super::notifications::SECTION, &VIRTUAL_SERVER, &REAL_SERVER];
+pub(super) const SECTIONS: &[&Section] = &[
+    &ROOT,
+    &DIRECTOR,
+    &super::notifications::SECTION,
+    &VIRTUAL_SERVER,
+    &REAL_SERVER,
+    &vrrp::VRRP,
+    &vrrp::INSTANCE,
+    &vrrp::SYNC_GROUP,
+    &vrrp::SCRIPT,
+    &vrrp::PROCESS,
+    &vrrp::FILE,
+];
 
 impl Section {
     pub(super) fn find(&self, name: &str) -> Option<&'static Key> {
@@ -141,10 +160,6 @@ const NOT_SUPPORTED: &[(&str, &str)] = &[
     ("smtp_alert", "remove it: mail is sent about everything if [notifications] has an email"),
     ("lvs_sync_daemon", "remove it"),
     ("lvs_timeouts", "remove it"),
-    ("vrrp_instance", "remove it: VIPs are put on this director by manage_addresses"),
-    ("vrrp_sync_group", "remove it: VIPs are put on this director by manage_addresses"),
-    ("vrrp_script", "remove it: VIPs are put on this director by manage_addresses"),
-    ("vrrp", "remove it: VIPs are put on this director by manage_addresses"),
     ("bfd_instance", "remove it"),
     ("static_ipaddress", "configure the address with the system's network configuration"),
     ("static_routes", "configure the route with the system's network configuration"),
@@ -182,7 +197,8 @@ const HEALTH_CHECKS: &[&str] = &[
 
 /// Finds out what `key`, which `section` does not have, was meant to be.
 pub(super) fn unknown_key(section: &Section, key: &str) -> UnknownKey {
-    let alias = ALIASES.iter().find(|(word, ours)| *word == key && section.find(ours).is_some());
+    let alias =
+        ALIASES.iter().chain(vrrp::ALIASES).find(|(word, ours)| *word == key && section.find(ours).is_some());
     if let Some(&(_, ours)) = alias {
         let example = section.find(ours).map_or("", |key| key.example);
         return UnknownKey {
@@ -212,14 +228,19 @@ pub(super) fn unknown_key(section: &Section, key: &str) -> UnknownKey {
             meant: None,
         };
     }
-    if let Some((_, instead)) = NOT_SUPPORTED.iter().find(|(word, _)| *word == key) {
+    if let Some((_, instead)) = NOT_SUPPORTED.iter().chain(vrrp::NOT_SUPPORTED).find(|(word, _)| *word == key)
+    {
         return UnknownKey {
             message: "is not supported by this version".to_owned(),
             help: (*instead).to_owned(),
             meant: None,
         };
     }
-    if let Some((home, found)) = SECTIONS.iter().find_map(|home| home.find(key).map(|found| (home, found))) {
+    let plural = section.names().find(|name| name.strip_suffix('s') == Some(key));
+    if plural.is_none()
+        && let Some((home, found)) =
+            SECTIONS.iter().find_map(|home| home.find(key).map(|found| (home, found)))
+    {
         return misplaced(section, home, found);
     }
     let alias = ALIASES.iter().filter(|(word, _)| *word == key);
@@ -233,7 +254,7 @@ pub(super) fn unknown_key(section: &Section, key: &str) -> UnknownKey {
             meant: None,
         };
     }
-    if let Some(meant) = closest(key, section.names()) {
+    if let Some(meant) = plural.or_else(|| closest(key, section.names())) {
         let example = section.find(meant).map_or("", |key| key.example);
         return UnknownKey {
             message: format!("unknown key in {}", section.header),

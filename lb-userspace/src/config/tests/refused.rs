@@ -60,7 +60,7 @@ fn director_values() {
         ("max_connections_ipv6 = 255", "director.max_connections_ipv6", "from 256 to 64000000"),
         ("manage_addresses = \"yes\"", "director.manage_addresses", "is a string, not true or false"),
         ("lvs_id = \"lvs1\"", "director.lvs_id", "it is called `router_id` here"),
-        ("vrrp_instance = {}", "director.vrrp_instance", "is not supported by this version"),
+        ("vrrp_instance = {}", "director.vrrp_instance", "belongs in the top of the file"),
         (
             "notification_email = []",
             "director.notification_email",
@@ -358,8 +358,8 @@ fn sections_under_another_name_or_in_another_shape_are_read_all_the_same() {
         ],
     );
     refuses(
-        &format!("{DIRECTOR}[vrrp_instance.VI_1]\nstate = \"MASTER\"\n"),
-        &[(2, "vrrp_instance", "is not supported by this version")],
+        &format!("{DIRECTOR}[lvs_sync_daemon.eth0]\nid = 1\n"),
+        &[(2, "lvs_sync_daemon", "is not supported by this version")],
     );
 }
 
