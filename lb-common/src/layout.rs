@@ -9,89 +9,66 @@ use crate::word::Word;
 use crate::net::{Be16, MacAddress};
 
 /// The version of all layouts together, kept in [`Settings`].
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 macro_rules! assert_size {
     ($($type:ty = $size:literal),* $(,)?) => { $(const _: () = assert!(core::mem::size_of::<$type>() == $size);)* };
 }
 
 assert_size!(
-    ServiceKey4 = 8,
-    ServiceKey6 = 20,
-    Service = 8,
-    Schedule = 16,
+    Schedule = 64,
     Destination = 64,
     Traffic = 24,
     FragmentKey = 40,
     FragmentOwner = 16,
-    Settings = 192,
+    Settings = 1280,
     Interface = 16,
 );
 
-/// An IPv4 virtual server as a packet names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(C)]
-pub struct ServiceKey4 {
-    /// VIP, network order.
-    pub address: [u8; 4],
-    /// Port, network order; 0 for any port.
-    pub port: [u8; 2],
-    /// IP protocol number.
-    pub protocol: u8,
-    /// Zero.
-    pub zero: u8,
-}
-
-impl ServiceKey4 {
-    /// The bytes of it.
-    #[inline(always)]
-    pub const fn bytes(&self) -> [u8; 8] {
-        let ([a, b, c, d], [e, f]) = (self.address, self.port);
-        [a, b, c, d, e, f, self.protocol, self.zero]
-    }
-}
-
-/// An IPv6 virtual server as a packet names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(C)]
-pub struct ServiceKey6 {
-    /// VIP, network order.
-    pub address: [u8; 16],
-    /// Port, network order; 0 for any port.
-    pub port: [u8; 2],
-    /// IP protocol number.
-    pub protocol: u8,
-    /// Zero.
-    pub zero: u8,
-}
-
-/// A virtual server: one word, so that reading it is atomic while user space replaces it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C, align(8))]
+/// A virtual server: the value of an entry of [`crate::services`], one word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Service {
-    /// Index into [`crate::maps::SCHEDULES`], and the service's part of a connection's key.
+    /// The service's part of a connection's key.
     pub id: u16,
-    /// Zero.
-    pub zero: [u8; 6],
+    /// Index into [`crate::maps::SCHEDULES`]. The virtual servers of a group share one.
+    pub schedule: u16,
+    /// [`Service::STANDBY`] and the other flags.
+    pub flags: u16,
 }
 
 impl Service {
-    /// From the word that it is.
+    /// Another director serves it now: packets go to the kernel.
+    pub const STANDBY: u16 = 1;
+
+    /// A virtual server that has its schedule for itself.
+    pub const fn alone(id: u16) -> Self {
+        Self { id, schedule: id, flags: 0 }
+    }
+
+    /// As one word.
     #[inline(always)]
+    pub const fn to_word(self) -> u64 {
+        self.id as u64 | (self.schedule as u64) << 16 | (self.flags as u64) << 32
+    }
+
+    /// The inverse of [`Service::to_word`].
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
     pub const fn from_word(word: u64) -> Self {
-        let [a, b, ..] = word.to_ne_bytes();
-        Self { id: u16::from_ne_bytes([a, b]), zero: [0; 6] }
+        Self { id: word as u16, schedule: (word >> 16) as u16, flags: (word >> 32) as u16 }
     }
 }
 
-/// A virtual server's schedule: where its ring lies.
+/// How a virtual server's real servers are chosen. One cache line, read for new connections only.
 #[derive(Debug, Default)]
-#[repr(C)]
+#[repr(C, align(64))]
 pub struct Schedule {
     /// [`RingPlace`] as one word.
     pub ring: Word,
     /// The scheduler: a [`SchedulerCode`]. The program does not read it; a daemon that adopts the tables does.
     pub scheduler: Word,
+    /// Zero.
+    pub reserved: [Word; 6],
 }
 
 /// Numbers of the schedulers in [`Schedule::scheduler`].
@@ -199,8 +176,8 @@ pub struct Destination {
     pub order: Word,
     /// The real server's address, network order; IPv4 in the first four bytes.
     pub address: [Word; 2],
-    /// Zero.
-    pub reserved: Word,
+    /// Limits of the number of connections: the upper in the low half, the lower in the high half; 0: none.
+    pub limits: Word,
 }
 
 /// What the first word of a [`Destination`] says.
@@ -319,7 +296,7 @@ pub struct FragmentOwner {
 }
 
 /// What the program must know at once. All of it may change while packets run.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(C, align(64))]
 pub struct Settings {
     /// [`LAYOUT_VERSION`] in the low half.
@@ -330,8 +307,34 @@ pub struct Settings {
     pub seed: Word,
     /// Buckets of the IPv4 table in the low half, of the IPv6 table in the high half.
     pub buckets: Word,
+    /// Nanoseconds of one jiffy.
+    pub jiffy: Word,
+    /// The monotonic clock's nanoseconds when the count of jiffies was 0; wraps.
+    pub epoch: Word,
+    /// Zero.
+    pub reserved: [Word; 2],
     /// Idle timeouts by [`crate::conn::State`], in ticks.
     pub timeouts: [Word; 16],
+    /// The interfaces the program is attached to. Each is in one of [`INTERFACE_PROBES`] slots from its index
+    /// modulo [`INTERFACE_SLOTS`] on.
+    pub interfaces: [Interface; (INTERFACE_SLOTS + INTERFACE_PROBES) as usize],
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            layout: Word::default(),
+            flags: Word::default(),
+            seed: Word::default(),
+            buckets: Word::default(),
+            jiffy: Word::default(),
+            epoch: Word::default(),
+            reserved: Default::default(),
+            timeouts: Default::default(),
+            interfaces: [const { Interface { index: Word::new(0), mac: Word::new(0) } };
+                (INTERFACE_SLOTS + INTERFACE_PROBES) as usize],
+        }
+    }
 }
 
 impl Settings {
@@ -349,7 +352,10 @@ pub struct Interface {
     pub mac: Word,
 }
 
-/// The slots an interface may be in: from its index modulo [`crate::maps::INTERFACE_SLOTS`] on.
+/// Slots for interfaces that the index alone can reach.
+pub const INTERFACE_SLOTS: u32 = 64;
+
+/// The slots that an interface may be in.
 pub const INTERFACE_PROBES: u32 = 4;
 
 impl Interface {

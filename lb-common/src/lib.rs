@@ -22,6 +22,7 @@ pub mod parse;
 mod pod;
 #[cfg(any(test, feature = "user"))]
 pub mod sched;
+pub mod services;
 pub mod tables;
 pub mod verdict;
 pub mod word;

@@ -1,10 +1,10 @@
 //! The names and default capacities of the maps, for `#[map]` in the BPF program and for the loader.
 
-/// IPv4 virtual servers: [`crate::layout::ServiceKey4`] → [`crate::layout::Service`].
+/// IPv4 virtual servers: [`crate::services::Bucket4`].
 pub const SERVICES4: &str = "SERVICES4";
-/// IPv6 virtual servers: [`crate::layout::ServiceKey6`] → [`crate::layout::Service`].
+/// IPv6 virtual servers: [`crate::services::Bucket6`].
 pub const SERVICES6: &str = "SERVICES6";
-/// By service id: [`crate::layout::Schedule`].
+/// By schedule id: [`crate::layout::Schedule`].
 pub const SCHEDULES: &str = "SCHEDULES";
 /// Every scheduler's order: words, see [`crate::layout::RING_HEADER`].
 pub const RINGS: &str = "RINGS";
@@ -20,13 +20,11 @@ pub const CONNECTIONS6: &str = "CONNECTIONS6";
 pub const FRAGMENTS: &str = "FRAGMENTS";
 /// One element: [`crate::layout::Settings`].
 pub const SETTINGS: &str = "SETTINGS";
-/// The interfaces the program is attached to: [`crate::layout::Interface`].
-pub const INTERFACES: &str = "INTERFACES";
 /// By [`crate::verdict::Reason`], per CPU: packets, u64.
 pub const REASONS: &str = "REASONS";
 
 /// All of them; each is pinned under its name.
-pub const ALL: [&str; 12] = [
+pub const ALL: [&str; 11] = [
     SERVICES4,
     SERVICES6,
     SCHEDULES,
@@ -37,12 +35,14 @@ pub const ALL: [&str; 12] = [
     CONNECTIONS6,
     FRAGMENTS,
     SETTINGS,
-    INTERFACES,
     REASONS,
 ];
 
 /// The XDP program's name in the object.
 pub const PROGRAM: &str = "director";
+
+/// The program that is run once to compare the clocks.
+pub const CLOCK_PROGRAM: &str = "clock";
 
 /// Virtual servers of each family. Service ids are 16 bits.
 pub const SERVICES: u32 = 65_535;
@@ -52,5 +52,3 @@ pub const DESTINATIONS_MAX: u32 = 65_536;
 pub const RING_WORDS: u32 = 1 << 20;
 /// First fragments remembered at a time.
 pub const FRAGMENTS_MAX: u32 = 8192;
-/// Slots for interfaces; [`crate::layout::INTERFACE_PROBES`] more than the index can reach.
-pub const INTERFACE_SLOTS: u32 = 64;

@@ -6,11 +6,11 @@ use std::sync::Mutex;
 
 use crate::conn::{Bucket4, Bucket6, TIMEOUT_SECONDS, Ticks};
 use crate::layout::{
-    Destination, FragmentKey, FragmentOwner, INTERFACE_PROBES, Interface, LAYOUT_VERSION, Schedule, Service,
-    ServiceKey4, ServiceKey6, Settings, Traffic, mac_word,
+    Destination, FragmentKey, FragmentOwner, INTERFACE_PROBES, INTERFACE_SLOTS, Interface, LAYOUT_VERSION,
+    Schedule, Settings, Traffic, mac_word,
 };
-use crate::maps::INTERFACE_SLOTS;
 use crate::net::MacAddress;
+use crate::services;
 use crate::tables::Tables;
 use crate::verdict::Reason;
 use crate::word::Word;
@@ -41,12 +41,10 @@ pub struct MemoryTables {
     pub clock: AtomicU32,
     /// See [`Tables::settings`].
     pub settings: Settings,
-    /// See [`Tables::interface`].
-    pub interfaces: Vec<Interface>,
-    /// See [`Tables::service4`].
-    pub services4: HashMap<ServiceKey4, Service>,
-    /// See [`Tables::service6`].
-    pub services6: HashMap<ServiceKey6, Service>,
+    /// See [`Tables::services4`].
+    pub services4: Vec<services::Bucket4>,
+    /// See [`Tables::services6`].
+    pub services6: Vec<services::Bucket6>,
     /// See [`Tables::schedule`].
     pub schedules: Vec<Schedule>,
     /// See [`Tables::ring`].
@@ -71,9 +69,8 @@ impl MemoryTables {
         Self {
             clock: AtomicU32::new(0),
             settings,
-            interfaces: fill((INTERFACE_SLOTS + INTERFACE_PROBES) as usize),
-            services4: HashMap::new(),
-            services6: HashMap::new(),
+            services4: fill(services::BUCKETS as usize),
+            services6: fill(services::BUCKETS as usize),
             schedules: fill(sizes.services),
             rings: fill(sizes.ring_words),
             destinations: fill(sizes.destinations),
@@ -87,13 +84,17 @@ impl MemoryTables {
 
     /// Makes `index` an interface with this MAC; `false` if its slots are taken.
     pub fn add_interface(&self, index: u32, mac: MacAddress) -> bool {
-        place_interface(&self.interfaces, index, mac)
+        place_interface(&self.settings.interfaces, index, mac)
+    }
+
+    /// The clock's reading.
+    pub fn ticks(&self) -> Ticks {
+        Ticks::default().later(self.clock.load(Relaxed))
     }
 
     /// Moves the clock.
     pub fn advance(&self, ticks: u32) {
-        let now = Ticks::default().later(self.clock.load(Relaxed)).later(ticks);
-        self.clock.store(now.bits(), Relaxed);
+        self.clock.store(self.ticks().later(ticks).bits(), Relaxed);
     }
 
     /// The counters of a destination.
@@ -147,28 +148,24 @@ fn fill<E: Default>(count: usize) -> Vec<E> {
 }
 
 impl Tables for MemoryTables {
-    fn now(&self) -> Ticks {
-        Ticks::default().later(self.clock.load(Relaxed))
+    fn now(&self, _settings: &Settings) -> Ticks {
+        self.ticks()
     }
 
     fn settings(&self) -> Option<&Settings> {
         Some(&self.settings)
     }
 
-    fn interface(&self, slot: u32) -> Option<&Interface> {
-        self.interfaces.get(slot as usize)
+    fn services4(&self, index: u32) -> Option<&services::Bucket4> {
+        self.services4.get(index as usize)
     }
 
-    fn service4(&self, key: &ServiceKey4) -> Option<Service> {
-        self.services4.get(key).copied()
+    fn services6(&self, index: u32) -> Option<&services::Bucket6> {
+        self.services6.get(index as usize)
     }
 
-    fn service6(&self, key: &ServiceKey6) -> Option<Service> {
-        self.services6.get(key).copied()
-    }
-
-    fn schedule(&self, service: u16) -> Option<&Schedule> {
-        self.schedules.get(usize::from(service))
+    fn schedule(&self, id: u16) -> Option<&Schedule> {
+        self.schedules.get(usize::from(id))
     }
 
     fn ring(&self, index: u32) -> Option<&Word> {

@@ -3,26 +3,23 @@
 use crate::word::Word;
 
 use crate::conn::{Bucket4, Bucket6, Ticks};
-use crate::layout::{
-    Destination, FragmentKey, FragmentOwner, Interface, Schedule, Service, ServiceKey4, ServiceKey6, Settings,
-};
+use crate::layout::{Destination, FragmentKey, FragmentOwner, Schedule, Settings};
+use crate::services;
 use crate::verdict::Reason;
 
 /// The tables, the clock and the counters. A look-up that finds nothing says `None`; an array look-up does so
 /// only beyond the array's end.
 pub trait Tables {
     /// The coarse monotonic clock.
-    fn now(&self) -> Ticks;
+    fn now(&self, settings: &Settings) -> Ticks;
     /// The settings.
     fn settings(&self) -> Option<&Settings>;
-    /// The interface in this slot.
-    fn interface(&self, slot: u32) -> Option<&Interface>;
-    /// An IPv4 virtual server.
-    fn service4(&self, key: &ServiceKey4) -> Option<Service>;
-    /// An IPv6 virtual server.
-    fn service6(&self, key: &ServiceKey6) -> Option<Service>;
-    /// A service's schedule.
-    fn schedule(&self, service: u16) -> Option<&Schedule>;
+    /// A bucket of the IPv4 virtual servers.
+    fn services4(&self, index: u32) -> Option<&services::Bucket4>;
+    /// A bucket of the IPv6 virtual servers.
+    fn services6(&self, index: u32) -> Option<&services::Bucket6>;
+    /// A schedule by its id.
+    fn schedule(&self, id: u16) -> Option<&Schedule>;
     /// A word of the rings.
     fn ring(&self, index: u32) -> Option<&Word>;
     /// A destination by its id.

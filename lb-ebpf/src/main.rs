@@ -11,9 +11,11 @@ mod xdp_packet;
 mod program {
     use aya_ebpf::bindings::xdp_action;
     use aya_ebpf::helpers::bpf_redirect;
+    use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_coarse_ns};
     use aya_ebpf::macros::xdp;
     use aya_ebpf::programs::XdpContext;
     use lb_common::forward::forward;
+    use lb_common::tables::Tables as _;
     use lb_common::verdict::Verdict;
 
     use crate::maps::KernelTables;
@@ -30,6 +32,20 @@ mod program {
             // SAFETY: takes two integers; an index that is no interface makes the kernel drop the frame.
             Verdict::Redirect(interface) => unsafe { bpf_redirect(interface, 0) as u32 },
         }
+    }
+
+    /// Writes what the two clocks show into the settings: jiffies into the epoch, nanoseconds of the monotonic
+    /// clock, as coarse, into the jiffy. User space runs it once, before the program above, and makes of them what
+    /// their names say.
+    #[xdp]
+    fn clock(_: XdpContext) -> u32 {
+        if let Some(settings) = KernelTables.settings() {
+            // SAFETY: takes nothing, returns an integer.
+            settings.epoch.store(unsafe { bpf_jiffies64() });
+            // SAFETY: as above.
+            settings.jiffy.store(unsafe { bpf_ktime_get_coarse_ns() });
+        }
+        xdp_action::XDP_PASS
     }
 
     #[panic_handler]

@@ -2,26 +2,22 @@
 //! The maps, and `lb_common`'s view of them. Values are shared with user space and other CPUs: what changes
 //! under a running program is atomic, so `&T` is sound; the two per-CPU counters are this CPU's own.
 
-use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
-use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
+use aya_ebpf::bindings::BPF_F_MMAPABLE;
+use aya_ebpf::helpers::generated::bpf_jiffies64;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
+use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray};
 use lb_common::conn::{Bucket4, Bucket6, Ticks};
-use lb_common::layout::{
-    Destination, FragmentKey, FragmentOwner, INTERFACE_PROBES, Interface, Schedule, Service, ServiceKey4,
-    ServiceKey6, Settings, Traffic,
-};
-use lb_common::maps::{
-    DESTINATIONS_MAX, FRAGMENTS_MAX, INTERFACE_SLOTS, RING_WORDS, SERVICES as SERVICES_MAX,
-};
+use lb_common::layout::{Destination, FragmentKey, FragmentOwner, Schedule, Settings, Traffic};
+use lb_common::maps::{DESTINATIONS_MAX, FRAGMENTS_MAX, RING_WORDS, SERVICES as SERVICES_MAX};
+use lb_common::services::{self, BUCKETS};
 use lb_common::tables::Tables;
 use lb_common::verdict::Reason;
 use lb_common::word::Word;
 
 #[map]
-static SERVICES4: HashMap<ServiceKey4, Service> = HashMap::with_max_entries(SERVICES_MAX, BPF_F_NO_PREALLOC);
+static SERVICES4: Array<services::Bucket4> = Array::with_max_entries(BUCKETS, BPF_F_MMAPABLE);
 #[map]
-static SERVICES6: HashMap<ServiceKey6, Service> = HashMap::with_max_entries(SERVICES_MAX, BPF_F_NO_PREALLOC);
+static SERVICES6: Array<services::Bucket6> = Array::with_max_entries(BUCKETS, BPF_F_MMAPABLE);
 #[map]
 static SCHEDULES: Array<Schedule> = Array::with_max_entries(SERVICES_MAX + 1, BPF_F_MMAPABLE);
 #[map]
@@ -40,25 +36,19 @@ static FRAGMENTS: LruHashMap<FragmentKey, FragmentOwner> = LruHashMap::with_max_
 #[map]
 static SETTINGS: Array<Settings> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
-static INTERFACES: Array<Interface> =
-    Array::with_max_entries(INTERFACE_SLOTS + INTERFACE_PROBES, BPF_F_MMAPABLE);
-#[map]
 static REASONS: PerCpuArray<u64> = PerCpuArray::with_max_entries(64, 0);
 
 pub(crate) struct KernelTables;
 
-#[inline(always)]
-fn service(found: Option<&Service>) -> Option<Service> {
-    let address = core::ptr::from_ref(found?).cast::<u64>();
-    // SAFETY: a service is one aligned word; a replaced element's memory stays readable (RCU).
-    Some(Service::from_word(unsafe { address.read_volatile() }))
-}
-
 impl Tables for KernelTables {
     #[inline(always)]
-    fn now(&self) -> Ticks {
+    fn now(&self, settings: &Settings) -> Ticks {
+        // The kernel's own coarse clock is a call; this helper the JIT replaces by one load.
         // SAFETY: takes nothing, returns an integer.
-        Ticks::from_nanoseconds(unsafe { bpf_ktime_get_coarse_ns() })
+        let jiffies = unsafe { bpf_jiffies64() };
+        Ticks::from_nanoseconds(
+            jiffies.wrapping_mul(settings.jiffy.load()).wrapping_add(settings.epoch.load()),
+        )
     }
 
     #[inline(always)]
@@ -67,26 +57,18 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn interface(&self, slot: u32) -> Option<&Interface> {
-        INTERFACES.get(slot)
+    fn services4(&self, index: u32) -> Option<&services::Bucket4> {
+        SERVICES4.get(index)
     }
 
     #[inline(always)]
-    fn service4(&self, key: &ServiceKey4) -> Option<Service> {
-        let word = u64::from_ne_bytes(key.bytes());
-        // SAFETY: the key as one word.
-        service(unsafe { SERVICES4.get(&*(&raw const word).cast::<ServiceKey4>()) })
+    fn services6(&self, index: u32) -> Option<&services::Bucket6> {
+        SERVICES6.get(index)
     }
 
     #[inline(always)]
-    fn service6(&self, key: &ServiceKey6) -> Option<Service> {
-        // SAFETY: user space replaces elements whole.
-        service(unsafe { SERVICES6.get(key) })
-    }
-
-    #[inline(always)]
-    fn schedule(&self, service: u16) -> Option<&Schedule> {
-        SCHEDULES.get(u32::from(service))
+    fn schedule(&self, id: u16) -> Option<&Schedule> {
+        SCHEDULES.get(u32::from(id))
     }
 
     #[inline(always)]

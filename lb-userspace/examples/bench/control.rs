@@ -67,14 +67,14 @@ fn reach(tables: &mut Tables, desired: &Desired, hops: &Hops) -> Result<()> {
         services: usize::from(u16::MAX),
         ring_words: u32::try_from(tables.rings().len())?,
     };
-    let steps = plan(&Applied::read(tables)?, desired, limits, 0)?;
+    let steps = plan(&Applied::read(tables), desired, limits, 0)?;
     apply(tables, &steps, hops)?;
     Ok(())
 }
 
 /// Fills the table with connections, in the first free slots.
 fn fill(tables: &Tables, key: &ServiceKey) -> Result<()> {
-    let applied = Applied::read(tables)?;
+    let applied = Applied::read(tables);
     let service = applied.services.get(key).context("the service was applied")?;
     let slots =
         tables.connections4().iter().flat_map(|bucket| (0..BUCKET_ENTRIES).map(move |slot| (bucket, slot)));

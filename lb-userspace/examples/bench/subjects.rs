@@ -7,11 +7,11 @@ use aya::maps::{Array, HashMap};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::layout::{
-    Destination, DestinationRef, NextHop, RING_HEADER, RingPlace, SchedulerCode, Service, ServiceKey4,
-    ServiceKey6, mac_word,
+    Destination, DestinationRef, NextHop, RING_HEADER, RingPlace, SchedulerCode, Service, mac_word,
 };
 use lb_common::memory::place_interface;
-use lb_common::net::protocol;
+use lb_common::net::{Be16, Be32, Be128, protocol};
+use lb_common::services::{self, Name4, Name6};
 use lb_userspace::dataplane::loader::{self, Capacity, Loaded};
 use lb_userspace::dataplane::tables::Tables;
 
@@ -106,14 +106,14 @@ fn join<const N: usize>(parts: &[&[u8]]) -> Result<[u8; N]> {
 pub(crate) fn director() -> Result<Loaded> {
     let mut loaded = loader::load(None, Capacity { ipv4: CONNECTIONS, ipv6: CONNECTIONS })?;
     let tables = &mut loaded.tables;
-    ensure!(place_interface(&tables.interfaces, LOOPBACK, DIRECTOR), "no slot for the interface");
+    ensure!(place_interface(&tables.settings().interfaces, LOOPBACK, DIRECTOR), "no slot for the interface");
     add_service(tables, 1, 1)?;
     add_service(tables, 2, 1 + u32::from(REAL_SERVERS))?;
-    let [port, protocol] = [PORT.to_be_bytes(), [protocol::TCP, 0]];
-    let key = ServiceKey4 { address: VIP4, port, protocol: protocol[0], zero: 0 };
-    tables.services4.insert(key, Service { id: 1, zero: [0; 6] }, 0)?;
-    let key = ServiceKey6 { address: VIP6, port, protocol: protocol[0], zero: 0 };
-    tables.services6.insert(key, Service { id: 2, zero: [0; 6] }, 0)?;
+    let port = Be16::new(PORT);
+    let name = Name4::new(Be32::from_wire(VIP4), port, protocol::TCP);
+    ensure!(services::insert(&tables.services4, name, Service::alone(1)), "no room for the service");
+    let name = Name6::new(Be128::from_wire(VIP6), port, protocol::TCP);
+    ensure!(services::insert(&tables.services6, name, Service::alone(2)), "no room for the service");
     Ok(loaded)
 }
 

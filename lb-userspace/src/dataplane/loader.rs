@@ -4,9 +4,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use aya::programs::{ProgramError, Xdp};
+use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use lb_common::conn::buckets_for;
+use lb_common::layout::Settings;
 use lb_common::{maps, memory};
 
 use super::tables::{Tables, TablesError};
@@ -39,6 +40,9 @@ pub enum LoadError {
     /// The tables.
     #[error(transparent)]
     Tables(#[from] TablesError),
+    /// The kernel's clocks cannot be compared.
+    #[error("the kernel's clocks cannot be compared")]
+    Clock(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The seed of the connection table's hash.
     #[error("no random numbers")]
     Random(#[source] io::Error),
@@ -104,6 +108,9 @@ fn load_into(pins: Option<&Path>, capacity: Capacity) -> Result<Loaded, LoadErro
     let program = ebpf.program_mut(maps::PROGRAM).ok_or(TablesError::Missing { name: maps::PROGRAM })?;
     let program: &mut Xdp = program.try_into().map_err(|source| LoadError::Program(Box::new(source)))?;
     program.load().map_err(|source| LoadError::Program(Box::new(source)))?;
+    if new {
+        clock(&mut ebpf)?.load().map_err(|source| LoadError::Program(Box::new(source)))?;
+    }
     let tables = match pins {
         None => Tables::take(&mut ebpf)?,
         Some(directory) if !new => Tables::open(directory)?,
@@ -112,9 +119,31 @@ fn load_into(pins: Option<&Path>, capacity: Capacity) -> Result<Loaded, LoadErro
     if new {
         let mut seed = [0; 8];
         fill_random(&mut seed).map_err(LoadError::Random)?;
+        set_clock(&mut ebpf, tables.settings())?;
         memory::initialise(tables.settings(), u64::from_ne_bytes(seed), buckets[0], buckets[1]);
     }
     Ok(Loaded { ebpf, tables })
+}
+
+fn clock(ebpf: &mut Ebpf) -> Result<&mut Xdp, LoadError> {
+    let program =
+        ebpf.program_mut(maps::CLOCK_PROGRAM).ok_or(TablesError::Missing { name: maps::CLOCK_PROGRAM })?;
+    program.try_into().map_err(|source| LoadError::Program(Box::new(source)))
+}
+
+/// Has the program's clock, which counts jiffies, agree with the monotonic one to within a jiffy. The kernel derives
+/// the one from the other (`kernel/time/tick-sched.c`), so they do not drift.
+fn set_clock(ebpf: &mut Ebpf, settings: &Settings) -> Result<(), LoadError> {
+    let frame = [0; 64];
+    let options = TestRunOptions { data_in: Some(&frame), ..Default::default() };
+    clock(ebpf)?.test_run(options).map_err(|source| LoadError::Clock(source.into()))?;
+    let jiffy = nix::time::clock_getres(nix::time::ClockId::CLOCK_MONOTONIC_COARSE)
+        .map_err(|source| LoadError::Clock(source.into()))?;
+    let jiffy = u64::try_from(jiffy.tv_nsec()).unwrap_or(0);
+    let (jiffies, now) = (settings.epoch.load(), settings.jiffy.load());
+    settings.epoch.store(now.wrapping_sub(jiffies.wrapping_mul(jiffy)));
+    settings.jiffy.store(jiffy);
+    Ok(())
 }
 
 fn fill_random(bytes: &mut [u8]) -> io::Result<()> {

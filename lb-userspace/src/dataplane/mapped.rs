@@ -7,7 +7,8 @@ use std::ops::Deref;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use lb_common::conn::{Bucket4, Bucket6};
-use lb_common::layout::{Destination, Interface, Schedule, Settings};
+use lb_common::layout::{Destination, Schedule, Settings};
+use lb_common::services;
 use lb_common::word::Word;
 use memmap2::{MmapOptions, MmapRaw};
 
@@ -20,11 +21,11 @@ pub unsafe trait Shared {}
 
 macro_rules! shared {
     ($($type:ty),*) => { $(
-        // SAFETY: consists of Words; layout.rs and conn.rs assert the size.
+        // SAFETY: consists of Words; layout.rs, conn.rs and services.rs assert the size.
         unsafe impl Shared for $type {}
     )* };
 }
-shared!(Word, Settings, Schedule, Destination, Interface, Bucket4, Bucket6);
+shared!(Word, Settings, Schedule, Destination, Bucket4, Bucket6, services::Bucket4, services::Bucket6);
 
 /// An array map's elements. They change under the reader, one word at a time.
 #[derive(Debug)]

@@ -6,14 +6,12 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
-use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use aya::maps::{Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use lb_common::conn::{Bucket4, Bucket6};
-use lb_common::layout::{
-    Destination, Interface, LAYOUT_VERSION, Schedule, Service, ServiceKey4, ServiceKey6, Settings, Traffic,
-};
-use lb_common::maps;
+use lb_common::layout::{Destination, LAYOUT_VERSION, Schedule, Settings, Traffic};
 use lb_common::verdict::Reason;
 use lb_common::word::Word;
+use lb_common::{maps, services};
 
 use super::mapped::{Mapped, Shared};
 
@@ -60,9 +58,7 @@ pub enum TablesError {
 /// The tables, mapped where they can be.
 pub struct Tables {
     settings: Mapped<Settings>,
-    /// By slot.
-    pub interfaces: Mapped<Interface>,
-    /// By service id.
+    /// By schedule id.
     pub schedules: Mapped<Schedule>,
     /// Words.
     pub rings: Mapped<Word>,
@@ -73,9 +69,9 @@ pub struct Tables {
     /// Buckets.
     pub connections6: Mapped<Bucket6>,
     /// IPv4 virtual servers.
-    pub services4: HashMap<MapData, ServiceKey4, Service>,
+    pub services4: Mapped<services::Bucket4>,
     /// IPv6 virtual servers.
-    pub services6: HashMap<MapData, ServiceKey6, Service>,
+    pub services6: Mapped<services::Bucket6>,
     traffic: PerCpuArray<MapData, Traffic>,
     reasons: PerCpuArray<MapData, u64>,
 }
@@ -137,14 +133,13 @@ impl Tables {
     ) -> Result<Self, TablesError> {
         Ok(Self {
             settings: mapped(maps::SETTINGS, &open(maps::SETTINGS)?)?,
-            interfaces: mapped(maps::INTERFACES, &open(maps::INTERFACES)?)?,
             schedules: mapped(maps::SCHEDULES, &open(maps::SCHEDULES)?)?,
             rings: mapped(maps::RINGS, &open(maps::RINGS)?)?,
             destinations: mapped(maps::DESTINATIONS, &open(maps::DESTINATIONS)?)?,
             connections4: mapped(maps::CONNECTIONS4, &open(maps::CONNECTIONS4)?)?,
             connections6: mapped(maps::CONNECTIONS6, &open(maps::CONNECTIONS6)?)?,
-            services4: typed(maps::SERVICES4, Map::HashMap(open(maps::SERVICES4)?))?,
-            services6: typed(maps::SERVICES6, Map::HashMap(open(maps::SERVICES6)?))?,
+            services4: mapped(maps::SERVICES4, &open(maps::SERVICES4)?)?,
+            services6: mapped(maps::SERVICES6, &open(maps::SERVICES6)?)?,
             traffic: typed(maps::TRAFFIC, Map::PerCpuArray(open(maps::TRAFFIC)?))?,
             reasons: typed(maps::REASONS, Map::PerCpuArray(open(maps::REASONS)?))?,
         })

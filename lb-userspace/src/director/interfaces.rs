@@ -54,12 +54,12 @@ pub async fn peer(netlink: &Netlink, link: &Link) -> Option<PeerXdp> {
 
 /// Makes the interface known to the program.
 pub fn introduce(tables: &Tables, link: &Link) -> bool {
-    link.mac.is_some_and(|mac| place_interface(&tables.interfaces, link.index, mac))
+    link.mac.is_some_and(|mac| place_interface(&tables.settings().interfaces, link.index, mac))
 }
 
 /// Makes the program forget the interface.
 pub fn forget(tables: &Tables, index: u32) {
-    for slot in tables.interfaces.iter().filter(|slot| slot.is(index)) {
+    for slot in tables.settings().interfaces.iter().filter(|slot| slot.is(index)) {
         slot.index.store(0);
     }
 }

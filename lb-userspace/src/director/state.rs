@@ -164,7 +164,7 @@ impl Director {
 
     fn plan(&self, desired: &Desired) -> anyhow::Result<Vec<Step>> {
         let tables = &self.loaded.tables;
-        let applied = Applied::read(tables)?;
+        let applied = Applied::read(tables);
         let limits = Limits {
             servers: tables.destinations().len(),
             services: usize::from(u16::MAX),

@@ -134,7 +134,7 @@ impl Source for Tables {
 
 impl Source for MemoryTables {
     fn now(&self) -> Ticks {
-        lb_common::tables::Tables::now(self)
+        self.ticks()
     }
 
     fn reason(&self, reason: Reason) -> Result<u64, MapError> {

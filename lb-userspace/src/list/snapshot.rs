@@ -123,7 +123,7 @@ impl Snapshot {
 
     /// Reads who is there, not what it carries: counters and connection counts are 0.
     pub(super) fn read_names<S: Source>(source: &S) -> Result<Self, ListError> {
-        let applied = Applied::read(source)?;
+        let applied = Applied::read(source);
         let virtual_servers = applied.services.into_iter().map(|(key, service)| {
             let mut real_servers: Vec<_> =
                 service.servers.iter().map(|server| real_server(source, server)).collect();

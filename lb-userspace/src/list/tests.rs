@@ -55,13 +55,13 @@ impl Director {
 
     fn reach(&mut self) -> &mut Self {
         let limits = Limits { servers: 64, services: 16, ring_words: 2048 };
-        let steps = plan(&Applied::read(&self.tables).unwrap(), &self.desired, limits, 0).unwrap();
+        let steps = plan(&Applied::read(&self.tables), &self.desired, limits, 0).unwrap();
         apply(&mut self.tables, &steps, &self.hops).unwrap();
         self
     }
 
     fn find(&self, protocol: u8, virtual_server: &str, real_server: &str) -> (u16, DestinationRef) {
-        let applied = Applied::read(&self.tables).unwrap();
+        let applied = Applied::read(&self.tables);
         let service = &applied.services[&service_key(protocol, virtual_server)];
         let found = service.servers.iter().find(|one| one.key == server(real_server)).unwrap();
         (service.id, found.reference)
@@ -95,7 +95,7 @@ impl Director {
         port: u16,
     ) -> &mut Self {
         // Times wrap: so much earlier is nearly a whole round later.
-        let seen = self.tables.now().later((1 << 18) - idle);
+        let seen = self.tables.ticks().later((1 << 18) - idle);
         let value = Value::new(reference, state, seen, Be16::new(port));
         let (bucket, slot) = (self.next_slot / BUCKET_ENTRIES, self.next_slot % BUCKET_ENTRIES);
         self.next_slot += 1;

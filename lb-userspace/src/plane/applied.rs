@@ -9,7 +9,7 @@ use lb_common::layout::{
 use lb_common::sched::Progress;
 
 use super::desired::{ServerKey, ServiceKey};
-use super::store::{Store, StoreError};
+use super::store::{Store, virtual_servers};
 
 /// A destination as the tables have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ pub(crate) fn address_of(destination: &Destination) -> IpAddr {
 
 impl Applied {
     /// Reads the tables.
-    pub fn read(store: &impl Store) -> Result<Self, StoreError> {
+    pub fn read(store: &impl Store) -> Self {
         let mut by_service: HashMap<u16, Vec<AppliedServer>> = HashMap::new();
         let mut free = BTreeMap::new();
         for (id, destination) in (0u32..).zip(store.destinations()) {
@@ -107,14 +107,15 @@ impl Applied {
         }
         let mut services = BTreeMap::new();
         let mut service_ids = std::collections::BTreeSet::new();
-        for (key, id) in store.services()? {
+        for (key, service) in virtual_servers(store) {
+            let id = service.id;
             let mut servers = by_service.remove(&id).unwrap_or_default();
             servers.sort_by_key(|server| std::cmp::Reverse(server.order));
             service_ids.insert(id);
             services.insert(key, read_service(store, id, servers));
         }
         service_ids.extend(by_service.keys());
-        Ok(Self { services, orphans: by_service.into_values().flatten().collect(), service_ids, free })
+        Self { services, orphans: by_service.into_values().flatten().collect(), service_ids, free }
     }
 }
 

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use lb_common::layout::{Destination, DestinationRef, Identity, NextHop, RING_HEADER, mac_word};
+use lb_common::layout::{Destination, DestinationRef, Identity, NextHop, RING_HEADER, Service, mac_word};
 use lb_common::net::{Be16, Be128, MacAddress};
 
 use super::plan::Step;
-use super::store::{Store, StoreError};
+use super::store::{Store, StoreError, insert_service, remove_service};
 
 /// How frames get to a real server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,8 +82,8 @@ fn take<S: Store>(store: &mut S, step: &Step, hops: &Hops) -> Result<(), StoreEr
                 schedule.ring.publish(place.to_word());
             }
         }
-        Step::AddService { key, id } => store.insert_service(key, *id)?,
-        Step::RemoveService { key } => store.remove_service(key)?,
+        Step::AddService { key, id } => insert_service(store, key, Service::alone(*id))?,
+        Step::RemoveService { key } => remove_service(store, key),
         Step::Retire { reference } => {
             if let Some(destination) = own(store, *reference) {
                 set_retired(destination, true);

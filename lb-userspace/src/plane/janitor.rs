@@ -61,7 +61,7 @@ fn sweep_bucket<K: Key>(
 /// Frees the retired destinations, and those of services that are no more, that have no connections.
 /// Returns how many.
 pub fn free_retired<S: Store>(store: &S, used: &BTreeSet<DestinationRef>) -> Result<usize, StoreError> {
-    let applied = Applied::read(store)?;
+    let applied = Applied::read(store);
     let retired =
         applied.services.values().flat_map(|service| &service.servers).filter(|server| server.retired);
     let mut freed = 0;

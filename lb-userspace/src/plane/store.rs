@@ -4,8 +4,10 @@ use std::net::IpAddr;
 
 use aya::maps::MapError;
 use lb_common::conn::{Bucket4, Bucket6};
-use lb_common::layout::{Destination, Schedule, Service, ServiceKey4, ServiceKey6, Settings, Traffic};
+use lb_common::layout::{Destination, Schedule, Service, Settings, Traffic};
 use lb_common::memory::MemoryTables;
+use lb_common::net::{Be16, Be32, Be128};
+use lb_common::services::{self, Name4, Name6};
 use lb_common::word::Word;
 
 use super::desired::ServiceKey;
@@ -14,14 +16,11 @@ use crate::dataplane::tables::Tables;
 /// A table that could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The services.
-    #[error("the table of virtual servers cannot be {action}")]
-    Services {
-        /// "read" or "changed".
-        action: &'static str,
-        /// The kernel's answer.
-        #[source]
-        source: MapError,
+    /// Too many virtual servers fall into the same part of their table.
+    #[error("virtual server {key}: its part of the table is full; remove some virtual servers")]
+    NoRoom {
+        /// Its name.
+        key: ServiceKey,
     },
     /// The counters.
     #[error("the counters of a real server cannot be {action}")]
@@ -48,48 +47,60 @@ pub trait Store {
     fn connections4(&self) -> &[Bucket4];
     /// IPv6 connections.
     fn connections6(&self) -> &[Bucket6];
-    /// All virtual servers and their ids.
-    fn services(&self) -> Result<Vec<(ServiceKey, u16)>, StoreError>;
-    /// Adds a virtual server.
-    fn insert_service(&mut self, key: &ServiceKey, id: u16) -> Result<(), StoreError>;
-    /// Removes a virtual server, if it is there.
-    fn remove_service(&mut self, key: &ServiceKey) -> Result<(), StoreError>;
+    /// Buckets of the IPv4 virtual servers.
+    fn services4(&self) -> &[services::Bucket4];
+    /// Buckets of the IPv6 virtual servers.
+    fn services6(&self) -> &[services::Bucket6];
     /// A destination's counters.
     fn traffic(&self, destination: u32) -> Result<Traffic, StoreError>;
     /// Sets a destination's counters to zero.
     fn clear_traffic(&mut self, destination: u32) -> Result<(), StoreError>;
 }
 
-enum Family {
-    Four(ServiceKey4),
-    Six(ServiceKey6),
+enum Name {
+    Four(Name4),
+    Six(Name6),
 }
 
-fn to_family(key: &ServiceKey) -> Family {
-    let (port, protocol) = (key.port.to_be_bytes(), key.protocol);
+fn name(key: &ServiceKey) -> Name {
+    let port = Be16::new(key.port);
     match key.address {
-        IpAddr::V4(address) => {
-            Family::Four(ServiceKey4 { address: address.octets(), port, protocol, zero: 0 })
-        }
-        IpAddr::V6(address) => {
-            Family::Six(ServiceKey6 { address: address.octets(), port, protocol, zero: 0 })
-        }
+        IpAddr::V4(address) => Name::Four(Name4::new(Be32::from_wire(address.octets()), port, key.protocol)),
+        IpAddr::V6(address) => Name::Six(Name6::new(Be128::from_wire(address.octets()), port, key.protocol)),
     }
 }
 
-fn from_key4(key: &ServiceKey4) -> ServiceKey {
-    ServiceKey {
-        protocol: key.protocol,
-        address: IpAddr::from(key.address),
-        port: u16::from_be_bytes(key.port),
-    }
+/// All virtual servers.
+pub fn virtual_servers<S: Store>(store: &S) -> impl Iterator<Item = (ServiceKey, Service)> {
+    let four = services::entries::<Name4>(store.services4()).map(|(name, service)| {
+        let (address, port, protocol) = name.parts();
+        (ServiceKey { protocol, address: IpAddr::from(address.wire()), port: port.host() }, service)
+    });
+    let six = services::entries::<Name6>(store.services6()).map(|(name, service)| {
+        let (address, port, protocol) = name.parts();
+        (ServiceKey { protocol, address: IpAddr::from(address.wire()), port: port.host() }, service)
+    });
+    four.chain(six)
 }
 
-fn from_key6(key: &ServiceKey6) -> ServiceKey {
-    ServiceKey {
-        protocol: key.protocol,
-        address: IpAddr::from(key.address),
-        port: u16::from_be_bytes(key.port),
+/// Adds a virtual server or changes the one there is.
+///
+/// # Errors
+///
+/// [`StoreError::NoRoom`].
+pub fn insert_service<S: Store>(store: &S, key: &ServiceKey, service: Service) -> Result<(), StoreError> {
+    let inserted = match name(key) {
+        Name::Four(name) => services::insert(store.services4(), name, service),
+        Name::Six(name) => services::insert(store.services6(), name, service),
+    };
+    if inserted { Ok(()) } else { Err(StoreError::NoRoom { key: *key }) }
+}
+
+/// Removes a virtual server, if it is there.
+pub fn remove_service<S: Store>(store: &S, key: &ServiceKey) {
+    match name(key) {
+        Name::Four(name) => services::remove(store.services4(), name),
+        Name::Six(name) => services::remove(store.services6(), name),
     }
 }
 
@@ -118,31 +129,12 @@ impl Store for Tables {
         &self.connections6
     }
 
-    fn services(&self) -> Result<Vec<(ServiceKey, u16)>, StoreError> {
-        let read = |source| StoreError::Services { action: "read", source };
-        let four = self.services4.iter().map(|item| item.map(|(key, service)| (from_key4(&key), service.id)));
-        let six = self.services6.iter().map(|item| item.map(|(key, service)| (from_key6(&key), service.id)));
-        four.chain(six).collect::<Result<_, _>>().map_err(read)
+    fn services4(&self) -> &[services::Bucket4] {
+        &self.services4
     }
 
-    fn insert_service(&mut self, key: &ServiceKey, id: u16) -> Result<(), StoreError> {
-        let service = Service { id, zero: [0; 6] };
-        match to_family(key) {
-            Family::Four(key) => self.services4.insert(key, service, 0),
-            Family::Six(key) => self.services6.insert(key, service, 0),
-        }
-        .map_err(|source| StoreError::Services { action: "changed", source })
-    }
-
-    fn remove_service(&mut self, key: &ServiceKey) -> Result<(), StoreError> {
-        let removed = match to_family(key) {
-            Family::Four(key) => self.services4.remove(&key),
-            Family::Six(key) => self.services6.remove(&key),
-        };
-        match removed {
-            Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
-            Err(source) => Err(StoreError::Services { action: "changed", source }),
-        }
+    fn services6(&self) -> &[services::Bucket6] {
+        &self.services6
     }
 
     fn traffic(&self, destination: u32) -> Result<Traffic, StoreError> {
@@ -180,27 +172,12 @@ impl Store for MemoryTables {
         &self.connections6
     }
 
-    fn services(&self) -> Result<Vec<(ServiceKey, u16)>, StoreError> {
-        let four = self.services4.iter().map(|(key, service)| (from_key4(key), service.id));
-        let six = self.services6.iter().map(|(key, service)| (from_key6(key), service.id));
-        Ok(four.chain(six).collect())
+    fn services4(&self) -> &[services::Bucket4] {
+        &self.services4
     }
 
-    fn insert_service(&mut self, key: &ServiceKey, id: u16) -> Result<(), StoreError> {
-        let service = Service { id, zero: [0; 6] };
-        match to_family(key) {
-            Family::Four(key) => self.services4.insert(key, service),
-            Family::Six(key) => self.services6.insert(key, service),
-        };
-        Ok(())
-    }
-
-    fn remove_service(&mut self, key: &ServiceKey) -> Result<(), StoreError> {
-        match to_family(key) {
-            Family::Four(key) => self.services4.remove(&key),
-            Family::Six(key) => self.services6.remove(&key),
-        };
-        Ok(())
+    fn services6(&self) -> &[services::Bucket6] {
+        &self.services6
     }
 
     fn traffic(&self, destination: u32) -> Result<Traffic, StoreError> {

@@ -63,7 +63,7 @@ impl<S: Strategy<Value = std::collections::BTreeMap<u8, u32>> + 'static> Shuffle
 }
 
 fn reached(tables: &MemoryTables) -> Desired {
-    let applied = Applied::read(tables).unwrap();
+    let applied = Applied::read(tables);
     let services = applied.services.iter().map(|(key, service)| {
         let mut servers: Vec<_> = service.listed().map(|server| (server.key, server.weight)).collect();
         servers.sort();
@@ -82,7 +82,7 @@ fn sorted(desired: &Desired) -> Desired {
 
 /// What a packet may rely on at any moment.
 fn whole(tables: &MemoryTables) -> Result<(), TestCaseError> {
-    let applied = Applied::read(tables).unwrap();
+    let applied = Applied::read(tables);
     let mut stretches = Vec::new();
     for (key, service) in &applied.services {
         for slot in &service.slots {
@@ -113,7 +113,7 @@ proptest! {
         let mut tables = tables();
         let mut after = 0;
         for (index, state) in states.iter().enumerate() {
-            let steps = plan(&Applied::read(&tables).unwrap(), state, LIMITS, after).unwrap();
+            let steps = plan(&Applied::read(&tables), state, LIMITS, after).unwrap();
             let stop = if index + 1 == states.len() { crash.min(steps.len()) } else { steps.len() };
             for step in &steps[..stop] {
                 apply(&mut tables, std::slice::from_ref(step), &hops()).unwrap();
@@ -122,14 +122,14 @@ proptest! {
             after = super::plan::ring_space_after(&steps).unwrap_or(after);
         }
         let last = states.last().unwrap();
-        let steps = plan(&Applied::read(&tables).unwrap(), last, LIMITS, after).unwrap();
+        let steps = plan(&Applied::read(&tables), last, LIMITS, after).unwrap();
         apply(&mut tables, &steps, &hops()).unwrap();
         whole(&tables)?;
         prop_assert_eq!(reached(&tables), sorted(last));
-        prop_assert_eq!(plan(&Applied::read(&tables).unwrap(), last, LIMITS, after).unwrap(), vec![]);
+        prop_assert_eq!(plan(&Applied::read(&tables), last, LIMITS, after).unwrap(), vec![]);
         // Nobody has connections: all that is not configured can be freed, and then nothing is left to free.
         janitor::free_retired(&tables, &Default::default()).unwrap();
-        let applied = Applied::read(&tables).unwrap();
+        let applied = Applied::read(&tables);
         prop_assert!(applied.orphans.is_empty());
         prop_assert!(applied.services.values().all(|service| service.servers.iter().all(|server| !server.retired)));
         whole(&tables)?;
@@ -143,7 +143,7 @@ fn one_service(servers: &[(u8, u32)]) -> Desired {
 }
 
 fn reach(tables: &mut MemoryTables, desired: &Desired) -> Vec<Step> {
-    let steps = plan(&Applied::read(tables).unwrap(), desired, LIMITS, 0).unwrap();
+    let steps = plan(&Applied::read(tables), desired, LIMITS, 0).unwrap();
     apply(tables, &steps, &hops()).unwrap();
     steps
 }
@@ -152,11 +152,11 @@ fn reach(tables: &mut MemoryTables, desired: &Desired) -> Vec<Step> {
 fn a_server_taken_out_and_put_back_keeps_its_id_and_counters() {
     let mut tables = tables();
     reach(&mut tables, &one_service(&[(1, 1), (2, 2)]));
-    let before = Applied::read(&tables).unwrap().services[&service_key(0)].servers.clone();
+    let before = Applied::read(&tables).services[&service_key(0)].servers.clone();
     reach(&mut tables, &one_service(&[(2, 2)]));
     let steps = reach(&mut tables, &one_service(&[(1, 1), (2, 2)]));
     assert!(steps.iter().any(|step| matches!(step, Step::Revive { .. })), "{steps:?}");
-    let after = &Applied::read(&tables).unwrap().services[&service_key(0)].servers;
+    let after = &Applied::read(&tables).services[&service_key(0)].servers;
     let id = |servers: &[super::applied::AppliedServer]| {
         servers.iter().find(|server| server.key == server_key(1)).unwrap().reference
     };
@@ -170,16 +170,16 @@ fn a_freed_id_comes_again_with_another_generation() {
     let limits = Limits { servers: 1, ..LIMITS };
     let mut reference = None;
     for n in [1, 2] {
-        let steps = plan(&Applied::read(&tables).unwrap(), &one_service(&[(n, 1)]), limits, 0);
+        let steps = plan(&Applied::read(&tables), &one_service(&[(n, 1)]), limits, 0);
         if n == 2 {
             assert!(steps.is_err(), "the retired server holds the only id");
             janitor::free_retired(&tables, &Default::default()).unwrap();
         }
-        let steps = plan(&Applied::read(&tables).unwrap(), &one_service(&[(n, 1)]), limits, 0).unwrap();
+        let steps = plan(&Applied::read(&tables), &one_service(&[(n, 1)]), limits, 0).unwrap();
         apply(&mut tables, &steps, &hops()).unwrap();
         let Step::AddServer { reference: new, .. } = steps[0] else { panic!("{steps:?}") };
         assert_ne!(reference.replace(new), Some(new));
-        let nothing = plan(&Applied::read(&tables).unwrap(), &one_service(&[]), limits, 0).unwrap();
+        let nothing = plan(&Applied::read(&tables), &one_service(&[]), limits, 0).unwrap();
         apply(&mut tables, &nothing, &hops()).unwrap();
     }
 }
@@ -188,7 +188,7 @@ fn a_freed_id_comes_again_with_another_generation() {
 fn what_does_not_fit_is_refused_before_anything_changes() {
     let mut tables = tables();
     reach(&mut tables, &one_service(&[(1, 1)]));
-    let before = Applied::read(&tables).unwrap();
+    let before = Applied::read(&tables);
     let many: Vec<_> = (0..65).map(|n| (n, 1)).collect();
     let error = plan(&before, &one_service(&many), LIMITS, 0).unwrap_err();
     assert!(error.to_string().starts_with("1 more real servers than the 64 that fit"), "{error}");

@@ -7,11 +7,10 @@ use proptest::prelude::*;
 
 use super::super::*;
 use crate::forward::forward;
-use crate::layout::{
-    Destination, Identity, NextHop, RING_HEADER, RingPlace, Service, ServiceKey4, ServiceKey6, mac_word,
-};
+use crate::layout::{Destination, Identity, NextHop, RING_HEADER, RingPlace, Service, mac_word};
 use crate::memory::{MemoryTables, Sizes};
 use crate::packet::MemoryPacket;
+use crate::services::{self, Name4, Name6};
 use crate::verdict::{Reason, Verdict};
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -216,18 +215,19 @@ fn name(state: State) -> &'static str {
 
 /// A service for each family and protocol, ids 1 to 4, any port, real servers 0, 1, 2 with MACs that say so.
 fn tables() -> MemoryTables {
-    let mut tables = MemoryTables::new(Sizes { buckets: BUCKETS, ..Sizes::default() }, SEED);
+    let tables = MemoryTables::new(Sizes { buckets: BUCKETS, ..Sizes::default() }, SEED);
     assert!(tables.add_interface(INTERFACE, MAC));
     tables.settings.flags.store(crate::layout::Settings::ANY_PORT);
     for (id, (six, protocol)) in (1u16..).zip([(false, 6), (false, 17), (true, 6), (true, 17)]) {
-        let service = Service { id, zero: [0; 6] };
-        if six {
-            let key = ServiceKey6 { address: [0xfd; 16], port: [0; 2], protocol, zero: 0 };
-            tables.services6.insert(key, service);
+        let (service, any) = (Service::alone(id), Be16::default());
+        let inserted = if six {
+            let name = Name6::new(Be128::from_wire([0xfd; 16]), any, protocol);
+            services::insert(&tables.services6, name, service)
         } else {
-            let key = ServiceKey4 { address: [10, 0, 0, 1], port: [0; 2], protocol, zero: 0 };
-            tables.services4.insert(key, service);
-        }
+            let name = Name4::new(Be32::from_wire([10, 0, 0, 1]), any, protocol);
+            services::insert(&tables.services4, name, service)
+        };
+        assert!(inserted);
         let place = RingPlace { offset: u32::from(id) * 16, slots: SERVERS };
         tables.schedules[usize::from(id)].ring.store(place.to_word());
         for server in 0..SERVERS {
@@ -363,7 +363,7 @@ fn a_ring_beyond_the_table_leaves_no_slot_claimed() {
 }
 
 fn tables_now(tables: &MemoryTables) -> Ticks {
-    crate::tables::Tables::now(tables)
+    tables.ticks()
 }
 
 proptest! {

@@ -207,7 +207,7 @@ impl Case {
             let expected = self.counts.iter().filter(|counted| *counted == reason).count() as u64;
             same(reason.as_str(), &(after - before), &expected)?;
         }
-        let applied = Applied::read(side.store()).unwrap();
+        let applied = Applied::read(side.store());
         let servers = applied.services.values().flat_map(|service| &service.servers).chain(&applied.orphans);
         let addresses: std::collections::HashMap<u32, IpAddr> =
             servers.map(|server| (server.reference.id(), server.key.address)).collect();

@@ -6,7 +6,7 @@ use aya::maps::{HashMap, MapData};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use lb_common::conn::{BUCKET_ENTRIES, Key, Key4, Key6, Ticks, Value};
 use lb_common::forward::forward;
-use lb_common::layout::{FragmentKey, FragmentOwner, Interface};
+use lb_common::layout::{FragmentKey, FragmentOwner};
 use lb_common::memory::{self, MemoryTables, Sizes};
 use lb_common::packet::MemoryPacket;
 use lb_common::verdict::{Reason, Verdict};
@@ -17,7 +17,7 @@ use lb_userspace::plane::applied::Applied;
 use lb_userspace::plane::apply::{Hops, apply};
 use lb_userspace::plane::desired::Desired;
 use lb_userspace::plane::plan::{Limits, plan};
-use lb_userspace::plane::store::Store;
+use lb_userspace::plane::store::{Store, remove_service, virtual_servers};
 use nix::time::{ClockId, clock_gettime};
 
 use super::world::{DIRECTOR_MAC, INGRESS};
@@ -52,7 +52,6 @@ pub(crate) trait Side {
     type Store: Store;
     fn store(&self) -> &Self::Store;
     fn store_mut(&mut self) -> &mut Self::Store;
-    fn interfaces(&self) -> &[Interface];
     fn now(&self) -> Ticks;
     fn run(&mut self, frame: &[u8]) -> (Action, Vec<u8>);
     /// The verdict of the latest frame, where it can be known.
@@ -63,8 +62,9 @@ pub(crate) trait Side {
 
     /// Empties every table and gives the director its interface and `buckets` buckets of each connection table.
     fn clear(&mut self, buckets: u32) {
-        for (key, _) in self.store().services().unwrap() {
-            self.store_mut().remove_service(&key).unwrap();
+        let services: Vec<_> = virtual_servers(self.store()).collect();
+        for (key, _) in services {
+            remove_service(self.store(), &key);
         }
         for (key, _) in self.fragments() {
             self.set_fragment(&key, None);
@@ -90,16 +90,16 @@ pub(crate) trait Side {
         }
         memory::initialise(store.settings(), SEED, buckets, buckets);
         store.settings().flags.store(0);
-        for interface in self.interfaces() {
+        for interface in &store.settings().interfaces {
             interface.index.store(0);
             interface.mac.store(0);
         }
-        assert!(memory::place_interface(self.interfaces(), INGRESS, DIRECTOR_MAC));
+        assert!(memory::place_interface(&store.settings().interfaces, INGRESS, DIRECTOR_MAC));
     }
 
     /// Brings the tables to what is desired, as the daemon does.
     fn configure(&mut self, desired: &Desired, hops: &Hops) {
-        let applied = Applied::read(self.store()).unwrap();
+        let applied = Applied::read(self.store());
         let steps = plan(&applied, desired, LIMITS, 0).unwrap();
         apply(self.store_mut(), &steps, hops).unwrap();
     }
@@ -175,10 +175,6 @@ impl Side for Host {
 
     fn store_mut(&mut self) -> &mut MemoryTables {
         &mut self.tables
-    }
-
-    fn interfaces(&self) -> &[Interface] {
-        &self.tables.interfaces
     }
 
     fn now(&self) -> Ticks {
@@ -259,11 +255,7 @@ impl Side for Kernel {
         &mut self.loaded.tables
     }
 
-    fn interfaces(&self) -> &[Interface] {
-        &self.tables().interfaces
-    }
-
-    /// The clock that the program reads (`bpf_ktime_get_coarse_ns`).
+    /// The clock that the program's agrees with to within a jiffy.
     fn now(&self) -> Ticks {
         let time = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).unwrap();
         let nanoseconds = time.tv_sec() * 1_000_000_000 + time.tv_nsec();

@@ -1,0 +1,90 @@
+//! The packet's way out.
+
+use core::hint;
+
+use crate::csum;
+use crate::layout::NextHop;
+use crate::net::ethertype;
+use crate::packet::Packet;
+use crate::parse::Link;
+use crate::tables::Tables;
+use crate::verdict::{Reason, Verdict};
+
+use super::place::Chosen;
+
+/// Sends the packet on its way to the real server.
+#[inline(always)]
+pub(super) fn send<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    link: &Link,
+    chosen: &Chosen<'_>,
+    length: usize,
+) -> Result<Verdict, Verdict> {
+    let flags = chosen.hop.flags;
+    if flags & (NextHop::LOCAL | NextHop::RESOLVED) == 0 {
+        return Err(Verdict::Drop(Reason::NeighbourUnresolved));
+    }
+    tables.count_traffic(chosen.reference.id(), chosen.new, length as u64);
+    if flags & NextHop::LOCAL != 0 {
+        return Err(Reason::LocalRealServer.into());
+    }
+    let source = chosen.destination.source.load();
+    #[expect(clippy::cast_possible_truncation, reason = "an interface index is 32 bits")]
+    let interface = chosen.destination.interface.load() as u32;
+    if rewrite(packet, link, chosen.hop.to_word(), source).is_none() {
+        return Err(Verdict::Drop(Reason::NoHeadroom));
+    }
+    Ok(if interface == packet.ingress() { Verdict::Transmit } else { Verdict::Redirect(interface) })
+}
+
+/// VLAN ids are the low 12 bits of a tag.
+const VLAN_ID: u16 = 0x0fff;
+
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
+fn decrement_ttl<P: Packet>(packet: &mut P, ip: usize) -> Option<()> {
+    // TTL, protocol and checksum are one word.
+    let word = u32::from_be_bytes(packet.load(ip + 8)?);
+    let kept = word.wrapping_sub(1 << 24) & 0xffff_0000;
+    packet.store(ip + 8, (kept | u32::from(csum::after_ttl_decrement(word as u16))).to_be_bytes())
+}
+
+/// The low six bytes of a word.
+const MAC: u64 = (1 << 48) - 1;
+
+/// Decrements the TTL, gives the frame the VLAN tag it needs, and sets the MACs. `to` and `from` are the first two
+/// words of a [`Destination`]: a MAC in the low six bytes, and in the high two of `from` the VLAN.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "takes words apart")]
+fn rewrite<P: Packet>(packet: &mut P, link: &Link, to: u64, from: u64) -> Option<()> {
+    let ip = link.payload;
+    let vlan = (from >> 48) as u16;
+    if link.ethertype == ethertype::IPV4 && link.is_plain() {
+        decrement_ttl(packet, Link::PLAIN)?;
+    } else if link.ethertype == ethertype::IPV4 {
+        hint::cold_path();
+        decrement_ttl(packet, ip)?;
+    } else {
+        let [hop_limit] = packet.load::<1>(ip + 7)?;
+        packet.store(ip + 7, [hop_limit.wrapping_sub(1)])?;
+    }
+    let tag = link.tag as u16;
+    if link.tag & Link::TAGGED != 0 {
+        hint::cold_path();
+        if tag & VLAN_ID != vlan {
+            if vlan == 0 {
+                packet.grow_front(-4)?;
+            } else {
+                packet.store(14, (tag & !VLAN_ID | vlan).to_be_bytes())?;
+            }
+        }
+    } else if vlan != 0 {
+        hint::cold_path();
+        packet.grow_front(4)?;
+        packet.store(12, ethertype::VLAN.to_be_bytes())?;
+        packet.store(14, vlan.to_be_bytes())?;
+    }
+    packet.store(0, (to & MAC | from << 48).to_le_bytes())?;
+    packet.store(8, ((from >> 16) as u32).to_le_bytes())
+}
