@@ -8,6 +8,7 @@ pub mod director;
 pub mod ipvsadm;
 pub mod list;
 pub mod net;
+pub mod notify;
 pub mod plane;
 pub mod process;
 pub mod realserver;

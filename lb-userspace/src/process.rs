@@ -5,6 +5,7 @@
 //! it prints is read for as long as it runs, so that it never waits for a reader. There is no shell: words are
 //! words. Nothing here knows what a command is for.
 
+use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
@@ -109,6 +110,32 @@ pub struct Outcome {
     pub output: String,
 }
 
+impl Outcome {
+    /// Whether it ended as commands end that have done their work.
+    pub fn is_success(&self) -> bool {
+        self.ended == Ended::Exited(0)
+    }
+}
+
+/// "exited with 1 in 12 ms: no such host", for logs.
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let milliseconds = self.took.as_millis();
+        match self.ended {
+            Ended::Exited(code) => write!(f, "exited with {code} in {milliseconds} ms")?,
+            Ended::Killed(signal) => match Signal::try_from(signal) {
+                Ok(signal) => write!(f, "was killed by {signal} after {milliseconds} ms")?,
+                Err(_unnamed) => write!(f, "was killed by signal {signal} after {milliseconds} ms")?,
+            },
+            Ended::TimedOut => write!(f, "was ended after {milliseconds} ms")?,
+        }
+        match self.output.lines().find(|line| !line.trim().is_empty()) {
+            Some(line) => write!(f, ": {}", line.trim().escape_debug()),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Why a command was not run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -161,23 +188,39 @@ impl Run<'_> {
     pub async fn to_end(self) -> Result<Outcome, RunError> {
         let begun = Instant::now();
         let timeout = self.timeout;
+        self.end_when(begun, tokio::time::sleep_until((begun + timeout).into())).await
+    }
+
+    /// Runs the command until it ends or `stop` does; then it is as if its time was over. Its timeout does not count.
+    ///
+    /// # Errors
+    ///
+    /// As of [`to_end`](Self::to_end).
+    pub async fn until(self, stop: impl Future<Output = ()>) -> Result<Outcome, RunError> {
+        self.end_when(Instant::now(), stop).await
+    }
+
+    async fn end_when(self, begun: Instant, stop: impl Future<Output = ()>) -> Result<Outcome, RunError> {
         let program = self.script.words.first().cloned().unwrap_or_default();
-        let started = tokio::time::timeout(timeout, self.start()).await;
-        let Ok(started) = started else {
-            return Err(RunError::StartTimedOut { program, after: timeout });
+        let mut stop = std::pin::pin!(stop);
+        let started = tokio::select! {
+            started = self.start() => started,
+            () = &mut stop => return Err(RunError::StartTimedOut { program, after: begun.elapsed() }),
         };
         let (child, mut reader) = started?;
         let mut group = Group::of(child);
         let mut output = Vec::new();
-        let ended =
-            tokio::time::timeout_at((begun + timeout).into(), follow(&mut group, &mut reader, &mut output));
-        let ended = match ended.await {
-            Ok(status) => {
+        let status = tokio::select! {
+            status = follow(&mut group, &mut reader, &mut output) => Some(status),
+            () = stop => None,
+        };
+        let ended = match status {
+            Some(status) => {
                 let status = status.map_err(|source| RunError::Follow { program, source })?;
                 group.has_ended();
                 ended_by(status)
             }
-            Err(_elapsed) => Ended::TimedOut,
+            None => Ended::TimedOut,
         };
         let took = begun.elapsed();
         if ended == Ended::TimedOut {
