@@ -79,6 +79,75 @@ pub enum SchedulerCode {
     Rr = 1,
     /// Weighted round robin.
     Wrr = 2,
+    /// Least connections.
+    Lc = 3,
+    /// Weighted least connections.
+    Wlc = 4,
+    /// Shortest expected delay.
+    Sed = 5,
+    /// Never queue.
+    Nq = 6,
+    /// Source hashing.
+    Sh = 7,
+    /// Destination hashing.
+    Dh = 8,
+    /// Maglev hashing.
+    Mh = 9,
+    /// Weighted failover.
+    Fo = 10,
+    /// Weighted overflow.
+    Ovf = 11,
+    /// Locality-based least connections.
+    Lblc = 12,
+    /// Locality-based least connections with replication.
+    Lblcr = 13,
+    /// Power of two choices.
+    Twos = 14,
+}
+
+impl SchedulerCode {
+    /// All of them.
+    pub const ALL: [Self; 14] = [
+        Self::Rr,
+        Self::Wrr,
+        Self::Lc,
+        Self::Wlc,
+        Self::Sed,
+        Self::Nq,
+        Self::Sh,
+        Self::Dh,
+        Self::Mh,
+        Self::Fo,
+        Self::Ovf,
+        Self::Lblc,
+        Self::Lblcr,
+        Self::Twos,
+    ];
+
+    /// The scheduler of a number.
+    pub fn from_number(number: u64) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| *code as u64 == number)
+    }
+
+    /// The name in IPVS and in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rr => "rr",
+            Self::Wrr => "wrr",
+            Self::Lc => "lc",
+            Self::Wlc => "wlc",
+            Self::Sed => "sed",
+            Self::Nq => "nq",
+            Self::Sh => "sh",
+            Self::Dh => "dh",
+            Self::Mh => "mh",
+            Self::Fo => "fo",
+            Self::Ovf => "ovf",
+            Self::Lblc => "lblc",
+            Self::Lblcr => "lblcr",
+            Self::Twos => "twos",
+        }
+    }
 }
 
 /// Words at the start of a ring, before its slots: the cursor (the count of picks, started where the

@@ -8,6 +8,7 @@ use super::check_servers::virtual_server;
 use super::diagnostics::{Report, Span, quoted};
 use super::model::{Director, VirtualServer};
 use super::raw::{Field, RawConfig, RawDirector, RawVirtualServer};
+use super::scheduling::{connection_rules, groups};
 use super::values::flag;
 use super::vrrp::{self, Vrrp};
 use super::words::word;
@@ -41,9 +42,10 @@ pub(super) fn check(
         );
     }
     totals(&raw.virtual_servers, report);
+    let groups = groups(raw.groups, report);
     let mut seen = HashMap::new();
     let virtual_servers: Vec<_> =
-        raw.virtual_servers.into_iter().map(|raw| virtual_server(raw, &mut seen, report)).collect();
+        raw.virtual_servers.into_iter().map(|raw| virtual_server(raw, &groups, &mut seen, report)).collect();
     let readable: Vec<VirtualServer> = virtual_servers.iter().flatten().cloned().collect();
     let vrrp = vrrp::check(raw.vrrp, director.as_ref(), &readable, report);
     Some((director?, virtual_servers.into_iter().collect::<Option<_>>()?, vrrp))
@@ -70,6 +72,7 @@ fn director(
     let max_connections_ipv6 =
         number(&raw.max_connections_ipv6, "director.max_connections_ipv6", range, default, report);
     let manage_addresses = flag(&raw.manage_addresses, true);
+    let connection_rules = connection_rules(&raw.connection_rules, report);
     Some(Director {
         router_id: router_id?,
         interfaces: interfaces?,
@@ -77,6 +80,7 @@ fn director(
         max_connections: max_connections?,
         max_connections_ipv6: max_connections_ipv6?,
         manage_addresses: manage_addresses?,
+        connection_rules: connection_rules?,
     })
 }
 

@@ -9,6 +9,7 @@ use super::command::command;
 use super::diagnostics::{Report, Span};
 use super::model::{Forwarding, Protocol, RealServer, Scheduler, UpDown, VirtualServer};
 use super::raw::{Field, RawRealServer, RawVirtualServer};
+use super::scheduling::{Group, Groups, members, scheduling, thresholds};
 use super::schema::{REAL_SERVER, Section, VIRTUAL_SERVER};
 use super::words::word;
 
@@ -22,6 +23,7 @@ pub(super) type Identity = (IpAddr, u16, Protocol);
 /// Checks one virtual server. `seen` has the places of those before it.
 pub(super) fn virtual_server(
     mut raw: RawVirtualServer,
+    groups: &Groups,
     seen: &mut HashMap<Identity, Span>,
     report: &mut Report,
 ) -> Option<VirtualServer> {
@@ -34,48 +36,99 @@ pub(super) fn virtual_server(
         let (up, down) = (std::mem::take(&mut raw.quorum_up), std::mem::take(&mut raw.quorum_down));
         (command(up, &key("quorum_up"), report), command(down, &key("quorum_down"), report))
     };
-    let endpoint = written(&raw.address, &raw.path, &raw.span, &VIRTUAL_SERVER, report);
-    let endpoint = endpoint.and_then(|(written, span)| match written.port {
-        Some(port) => Some((written.address, port, span)),
-        None => {
-            let message = format!("{} has no port", written.address);
-            let (one, any) =
-                (address::with_port(written.address, 80), address::with_port(written.address, 0));
-            let help = format!("write \"{one}\" for one port or \"{any}\" for every port");
-            report.error(&span, key("address"), message, help);
-            None
-        }
-    });
-    if let (Some((ip, port, span)), Some(protocol)) = (&endpoint, protocol) {
-        if let Some(first) = seen.get(&(*ip, *port, protocol)) {
-            let message =
-                format!("virtual server {}/{protocol} is listed twice", address::with_port(*ip, *port));
-            let help = "remove one of the two, or put all real servers under one";
-            report
-                .error(span, key("address"), message, help)
-                .label("again here")
-                .related(first, "first listed here");
-        } else {
-            seen.insert((*ip, *port, protocol), span.clone());
-        }
+    let endpoints = endpoints(&raw, groups, report);
+    if let (Some(endpoints), Some(protocol)) = (&endpoints, protocol) {
+        once(endpoints, protocol, &raw.path, seen, report);
     }
-    let vip = endpoint.as_ref().map(|(ip, port, _)| (*ip, *port));
+    let vip = endpoints.as_ref().and_then(Endpoints::common);
     let mut places = HashMap::new();
     let mut real_servers = Vec::with_capacity(raw.real_servers.len());
     for server in &mut raw.real_servers {
         real_servers.push(real_server(server, vip, forwarding, &mut places, report));
     }
+    let family = vip.map(|(address, _)| address.is_ipv4());
+    let group = endpoints.as_ref().and_then(|endpoints| endpoints.group.clone());
+    let scheduling = scheduling(&raw.scheduling, &raw.path, group, (scheduler, protocol, family), report);
     warn(&raw, scheduler, &real_servers, report);
-    let (address, port) = vip?;
+    let (address, port) = *endpoints?.addresses.first()?;
     Some(VirtualServer {
         address,
         port,
         protocol: protocol?,
         scheduler: scheduler?,
         forwarding: forwarding?,
+        scheduling: scheduling?,
         real_servers: real_servers.into_iter().collect::<Option<_>>()?,
         quorum_commands: UpDown { up: quorum_commands.0?, down: quorum_commands.1? },
     })
+}
+
+/// What a virtual server answers on, and the place that says so.
+struct Endpoints {
+    /// Sorted; at least one.
+    addresses: Vec<(IpAddr, u16)>,
+    group: Option<Group>,
+    span: Span,
+    key: &'static str,
+}
+
+impl Endpoints {
+    /// The first address, and the port that all have; 0 if they have several.
+    fn common(&self) -> Option<(IpAddr, u16)> {
+        let (address, port) = *self.addresses.first()?;
+        let is_one = self.addresses.iter().all(|(_, other)| *other == port);
+        Some((address, if is_one { port } else { 0 }))
+    }
+}
+
+/// `address` or `group`, one of which there must be.
+fn endpoints(raw: &RawVirtualServer, groups: &Groups, report: &mut Report) -> Option<Endpoints> {
+    let key = |name: &str| format!("{}.{name}", raw.path);
+    if let Some((group, span)) = members(&raw.scheduling, &raw.path, groups, report)? {
+        if let Field::Given(_, address) = &raw.address {
+            let help = "remove it, or add it to the group's `addresses`";
+            report.error(address, key("address"), "stands beside a group", help);
+            return None;
+        }
+        return Some(Endpoints {
+            addresses: group.addresses.clone(),
+            group: Some(group),
+            span,
+            key: "group",
+        });
+    }
+    let (written, span) = written(&raw.address, &raw.path, &raw.span, &VIRTUAL_SERVER, report)?;
+    let Some(port) = written.port else {
+        let message = format!("{} has no port", written.address);
+        let (one, any) = (address::with_port(written.address, 80), address::with_port(written.address, 0));
+        let help = format!("write \"{one}\" for one port or \"{any}\" for every port");
+        report.error(&span, key("address"), message, help);
+        return None;
+    };
+    Some(Endpoints { addresses: vec![(written.address, port)], group: None, span, key: "address" })
+}
+
+/// Reports an address that another virtual server of the protocol has. `seen` has the places of those before.
+fn once(
+    endpoints: &Endpoints,
+    protocol: Protocol,
+    path: &str,
+    seen: &mut HashMap<Identity, Span>,
+    report: &mut Report,
+) {
+    for (ip, port) in &endpoints.addresses {
+        if let Some(first) = seen.get(&(*ip, *port, protocol)) {
+            let message =
+                format!("virtual server {}/{protocol} is listed twice", address::with_port(*ip, *port));
+            let help = "remove one of the two, or put all real servers under one";
+            report
+                .error(&endpoints.span, format!("{path}.{}", endpoints.key), message, help)
+                .label("again here")
+                .related(first, "first listed here");
+            return;
+        }
+        seen.insert((*ip, *port, protocol), endpoints.span.clone());
+    }
 }
 
 /// The address of a server: there, readable and unicast.
@@ -125,6 +178,7 @@ fn real_server(
         let up = command(up, &format!("{}.notify_up", raw.path), report);
         (up, command(down, &format!("{}.notify_down", raw.path), report))
     };
+    let thresholds = thresholds(&raw.thresholds, &raw.path, report);
     let (written, span) = written(&raw.address, &raw.path, &raw.span, &REAL_SERVER, report)?;
     let ip = written.address;
     let mut is_right = true;
@@ -152,7 +206,14 @@ fn real_server(
     }
     let port = if forwarding.translates() { written.port.unwrap_or(port) } else { port };
     let commands = UpDown { up: commands.0?, down: commands.1? };
-    is_right.then_some(RealServer { address: ip, port, weight: weight?, forwarding, commands })
+    is_right.then_some(RealServer {
+        address: ip,
+        port,
+        weight: weight?,
+        forwarding,
+        commands,
+        thresholds: thresholds?,
+    })
 }
 
 /// What a forwarding method does not allow between a real server, `written` as `text` in its quotes, and its virtual

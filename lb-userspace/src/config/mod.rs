@@ -16,6 +16,7 @@ mod diagnostics;
 mod model;
 pub mod notifications;
 mod raw;
+mod scheduling;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,9 @@ use toml::de::DeTable;
 pub use diagnostics::{ConfigError, Diagnostic, Related, Severity, wants_color};
 pub use model::{
     Config, Director, Forwarding, Protocol, RealServer, Scheduler, UpDown, VirtualServer, XdpMode,
+};
+pub use scheduling::{
+    ConnectionRules, Group, OnFailure, Persistence, SchedulerFlags, Scheduling, Thresholds,
 };
 
 use diagnostics::{Report, quoted};

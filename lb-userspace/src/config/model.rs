@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::diagnostics::Diagnostic;
 use super::notifications::Notifications;
+use super::scheduling::{ConnectionRules, Scheduling, Thresholds};
 use super::vrrp::Vrrp;
 use crate::process::Script;
 
@@ -43,6 +44,9 @@ pub struct Director {
     pub max_connections_ipv6: u32,
     /// Whether `up` puts the virtual servers' addresses on an interface and `down` removes them.
     pub manage_addresses: bool,
+    /// Timeouts of connections, and what ends them early.
+    #[serde(flatten)]
+    pub connection_rules: ConnectionRules,
 }
 
 /// How XDP is attached to an interface.
@@ -61,9 +65,10 @@ pub enum XdpMode {
 /// One `[[virtual_server]]`: the address clients connect to, and who answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct VirtualServer {
-    /// The VIP: unicast, neither unspecified nor loopback nor IPv6 link-local.
+    /// The VIP: unicast, neither unspecified nor loopback nor IPv6 link-local. The first one of a group.
     pub address: IpAddr,
-    /// Host byte order; 0 means every port that no other virtual server of this address names.
+    /// Host byte order; 0 means every port that no other virtual server of this address names. Of a group, the
+    /// first address's.
     pub port: u16,
     /// The transport that is balanced.
     pub protocol: Protocol,
@@ -71,6 +76,9 @@ pub struct VirtualServer {
     pub scheduler: Scheduler,
     /// How a packet gets to a real server that does not say so itself.
     pub forwarding: Forwarding,
+    /// What else decides about new connections.
+    #[serde(flatten)]
+    pub scheduling: Scheduling,
     /// In the order of the file, which is the order `rr` and `wrr` go round; pairs of address and port differ. May be
     /// empty.
     pub real_servers: Vec<RealServer>,
@@ -107,6 +115,30 @@ pub enum Scheduler {
     /// Weighted round robin, in the sequence of IPVS (`ip_vs_wrr.c`).
     #[default]
     Wrr,
+    /// Least connections.
+    Lc,
+    /// Least connections for its weight.
+    Wlc,
+    /// Shortest expected delay: as `wlc` after the new connection.
+    Sed,
+    /// Never queue: an idle real server, else as `sed`.
+    Nq,
+    /// By a hash of the client's address.
+    Sh,
+    /// By a hash of the virtual address.
+    Dh,
+    /// By Maglev's consistent hash of the client's address.
+    Mh,
+    /// The highest weight alone.
+    Fo,
+    /// The highest weight that has no more active connections than its weight.
+    Ovf,
+    /// By the virtual address, by `wlc` where that real server is overloaded.
+    Lblc,
+    /// As `lblc`, with a set of real servers for each virtual address.
+    Lblcr,
+    /// The better one by `wlc` of two chosen at random by weight.
+    Twos,
 }
 
 /// How a packet gets to its real server.
@@ -142,6 +174,9 @@ pub struct RealServer {
     pub forwarding: Forwarding,
     /// Run when its checks succeed again, and when they fail.
     pub commands: UpDown,
+    /// How many connections it takes.
+    #[serde(flatten)]
+    pub thresholds: Thresholds,
 }
 
 impl XdpMode {
@@ -171,6 +206,18 @@ impl Scheduler {
         match self {
             Scheduler::Rr => "rr",
             Scheduler::Wrr => "wrr",
+            Scheduler::Lc => "lc",
+            Scheduler::Wlc => "wlc",
+            Scheduler::Sed => "sed",
+            Scheduler::Nq => "nq",
+            Scheduler::Sh => "sh",
+            Scheduler::Dh => "dh",
+            Scheduler::Mh => "mh",
+            Scheduler::Fo => "fo",
+            Scheduler::Ovf => "ovf",
+            Scheduler::Lblc => "lblc",
+            Scheduler::Lblcr => "lblcr",
+            Scheduler::Twos => "twos",
         }
     }
 }
@@ -201,7 +248,17 @@ macro_rules! display_as_str {
         }
     )*};
 }
-display_as_str!(XdpMode, Protocol, Scheduler, Forwarding);
+display_as_str!(XdpMode, Protocol, Scheduler, Forwarding, super::scheduling::OnFailure);
+
+impl VirtualServer {
+    /// The addresses and ports that it answers on, sorted; its own one, or those of its group.
+    pub fn endpoints(&self) -> Vec<(IpAddr, u16)> {
+        match &self.scheduling.group {
+            Some(group) => group.addresses.clone(),
+            None => vec![(self.address, self.port)],
+        }
+    }
+}
 
 /// `192.168.4.15:80/tcp`, `[2001:db8::15]:0/udp`.
 impl fmt::Display for VirtualServer {

@@ -8,6 +8,10 @@ use toml::de::{DeTable, DeValue};
 
 use super::diagnostics::{Report, Span, quoted};
 use super::notifications::{self, RawNotifications};
+use super::scheduling::{
+    RawConnectionRules, RawGroup, RawScheduling, RawThresholds, read_connection_rules, read_groups,
+    read_scheduling, read_thresholds,
+};
 use super::schema::{self, Section, UnknownKey};
 use super::vrrp;
 
@@ -28,6 +32,7 @@ pub(super) enum Field<T> {
 pub(super) struct RawConfig {
     pub(super) director: RawDirector,
     pub(super) notifications: RawNotifications,
+    pub(super) groups: Vec<RawGroup>,
     pub(super) virtual_servers: Vec<RawVirtualServer>,
     /// Whether the file has any, readable or not.
     pub(super) has_virtual_servers: bool,
@@ -45,6 +50,7 @@ pub(super) struct RawDirector {
     pub(super) max_connections: Field<i128>,
     pub(super) max_connections_ipv6: Field<i128>,
     pub(super) manage_addresses: Field<bool>,
+    pub(super) connection_rules: RawConnectionRules,
 }
 
 /// One `[[virtual_server]]`.
@@ -60,6 +66,7 @@ pub(super) struct RawVirtualServer {
     pub(super) forwarding: Field<String>,
     pub(super) quorum_up: Field<String>,
     pub(super) quorum_down: Field<String>,
+    pub(super) scheduling: RawScheduling,
     pub(super) real_servers: Vec<RawRealServer>,
     /// Whether the virtual server has any, readable or not.
     pub(super) has_real_servers: bool,
@@ -77,6 +84,7 @@ pub(super) struct RawRealServer {
     pub(super) forwarding: Field<String>,
     pub(super) notify_up: Field<String>,
     pub(super) notify_down: Field<String>,
+    pub(super) thresholds: RawThresholds,
 }
 
 /// Reads a file's top table.
@@ -92,6 +100,8 @@ pub(super) fn read(root: &DeTable<'_>, report: &mut Report) -> RawConfig {
         }
         None => RawDirector::default(),
     };
+    let groups = table.tables("virtual_server_group", report);
+    let groups = read_groups(groups, report);
     let tables = table.tables("virtual_server", report);
     let virtual_servers = tables
         .into_iter()
@@ -102,7 +112,7 @@ pub(super) fn read(root: &DeTable<'_>, report: &mut Report) -> RawConfig {
     let notifications = notifications::read(&table, report);
     let vrrp = vrrp::read(&table, report);
     let has_virtual_servers = table.has("virtual_server");
-    RawConfig { director, notifications, virtual_servers, has_virtual_servers, vrrp }
+    RawConfig { director, notifications, groups, virtual_servers, has_virtual_servers, vrrp }
 }
 
 fn director(table: &Table<'_>, report: &mut Report) -> RawDirector {
@@ -114,6 +124,7 @@ fn director(table: &Table<'_>, report: &mut Report) -> RawDirector {
         max_connections: table.integer("max_connections", report),
         max_connections_ipv6: table.integer("max_connections_ipv6", report),
         manage_addresses: table.boolean("manage_addresses", report),
+        connection_rules: read_connection_rules(table, report),
     }
 }
 
@@ -128,6 +139,7 @@ fn virtual_server(table: &Table<'_>, report: &mut Report) -> RawVirtualServer {
         forwarding: table.string("forwarding", report),
         quorum_up: table.string("quorum_up", report),
         quorum_down: table.string("quorum_down", report),
+        scheduling: read_scheduling(table, report),
         has_real_servers: table.has("real_server"),
         real_servers: tables
             .into_iter()
@@ -139,6 +151,7 @@ fn virtual_server(table: &Table<'_>, report: &mut Report) -> RawVirtualServer {
                     forwarding: table.string("forwarding", report),
                     notify_up: table.string("notify_up", report),
                     notify_down: table.string("notify_down", report),
+                    thresholds: read_thresholds(&table, report),
                     path: table.path,
                     span: table.span,
                 }

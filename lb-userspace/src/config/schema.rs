@@ -30,6 +30,7 @@ pub(super) const ROOT: Section = Section {
         Key { name: "vrrp_script", example: "[[vrrp_script]]" },
         Key { name: "vrrp_track_process", example: "[[vrrp_track_process]]" },
         Key { name: "vrrp_track_file", example: "[[vrrp_track_file]]" },
+        Key { name: "virtual_server_group", example: "[[virtual_server_group]]" },
     ],
 };
 
@@ -42,6 +43,11 @@ pub(super) const DIRECTOR: Section = Section {
         Key { name: "max_connections", example: "max_connections = 1_000_000" },
         Key { name: "max_connections_ipv6", example: "max_connections_ipv6 = 250_000" },
         Key { name: "manage_addresses", example: "manage_addresses = true" },
+        Key { name: "tcp_timeout", example: "tcp_timeout = \"15m\"" },
+        Key { name: "tcp_fin_timeout", example: "tcp_fin_timeout = \"2m\"" },
+        Key { name: "udp_timeout", example: "udp_timeout = \"5m\"" },
+        Key { name: "expire_quiescent_template", example: "expire_quiescent_template = true" },
+        Key { name: "expire_nodest_conn", example: "expire_nodest_conn = true" },
     ],
 };
 
@@ -54,6 +60,15 @@ pub(super) const VIRTUAL_SERVER: Section = Section {
         Key { name: "forwarding", example: "forwarding = \"dr\"" },
         Key { name: "quorum_up", example: "quorum_up = \"/usr/local/bin/announce 192.168.4.15\"" },
         Key { name: "quorum_down", example: "quorum_down = \"/usr/local/bin/withdraw 192.168.4.15\"" },
+        Key { name: "group", example: "group = \"web\"" },
+        Key { name: "scheduler_flags", example: "scheduler_flags = [\"mh-fallback\", \"mh-port\"]" },
+        Key { name: "persistence_timeout", example: "persistence_timeout = \"6m\"" },
+        Key { name: "persistence_granularity", example: "persistence_granularity = \"255.255.255.0\"" },
+        Key { name: "one_packet", example: "one_packet = true" },
+        Key { name: "rate_limit", example: "rate_limit = 100" },
+        Key { name: "allow", example: "allow = [\"10.0.0.0/8\"]" },
+        Key { name: "deny", example: "deny = [\"10.1.2.0/24\"]" },
+        Key { name: "on_failure", example: "on_failure = \"reset\"" },
         Key { name: "real_server", example: "[[virtual_server.real_server]]" },
     ],
 };
@@ -66,6 +81,16 @@ pub(super) const REAL_SERVER: Section = Section {
         Key { name: "forwarding", example: "forwarding = \"nat\"" },
         Key { name: "notify_up", example: "notify_up = \"/usr/local/bin/web up\"" },
         Key { name: "notify_down", example: "notify_down = \"/usr/local/bin/web down\"" },
+        Key { name: "upper_threshold", example: "upper_threshold = 1000" },
+        Key { name: "lower_threshold", example: "lower_threshold = 750" },
+    ],
+};
+
+pub(super) const VIRTUAL_SERVER_GROUP: Section = Section {
+    header: "[[virtual_server_group]]",
+    keys: &[
+        Key { name: "name", example: "name = \"web\"" },
+        Key { name: "addresses", example: "addresses = [\"192.168.4.15:80\", \"192.168.4.20-30:80\"]" },
     ],
 };
 
@@ -74,6 +99,7 @@ pub(super) const SECTIONS: &[&Section] = &[
     &DIRECTOR,
     &super::notifications::SECTION,
     &VIRTUAL_SERVER,
+    &VIRTUAL_SERVER_GROUP,
     &REAL_SERVER,
     &vrrp::VRRP,
     &vrrp::INSTANCE,
@@ -82,7 +108,6 @@ pub(super) const SECTIONS: &[&Section] = &[
     &vrrp::PROCESS,
     &vrrp::FILE,
 ];
-
 impl Section {
     pub(super) fn find(&self, name: &str) -> Option<&'static Key> {
         self.keys.iter().find(|key| key.name == name)
@@ -133,33 +158,31 @@ const ALIASES: &[(&str, &str)] = &[
     ("rip", "address"),
     ("host", "address"),
     ("listen", "address"),
+    ("uthreshold", "upper_threshold"),
+    ("lthreshold", "lower_threshold"),
+    ("ops", "one_packet"),
+    ("persistent", "persistence_timeout"),
+    ("netmask", "persistence_granularity"),
+    ("vsg", "virtual_server_group"),
 ];
 
 /// Words of keepalived for what this version does not do, and what to do instead.
 const NOT_SUPPORTED: &[(&str, &str)] = &[
-    ("persistence_timeout", "remove it: each new connection of a client is scheduled on its own"),
-    ("persistence_granularity", "remove it: each new connection of a client is scheduled on its own"),
-    ("persistence_engine", "remove it: each new connection of a client is scheduled on its own"),
+    ("persistence_engine", "remove it: persistence goes by the client's address"),
     ("sorry_server", "remove it"),
     ("sorry_server_inhibit", "remove it"),
     ("sorry_server_lvs_method", "remove it"),
-    ("fwmark", "write one [[virtual_server]] per address and port instead"),
-    ("virtual_server_group", "write one [[virtual_server]] per address and port instead"),
-    ("ops", "remove it"),
-    ("hashed", "remove it"),
-    ("flag-1", "remove it"),
-    ("flag-2", "remove it"),
-    ("sh-port", "remove it"),
-    ("sh-fallback", "remove it"),
-    ("mh-port", "remove it"),
-    ("mh-fallback", "remove it"),
-    ("lthreshold", "remove it"),
-    ("uthreshold", "remove it"),
-    ("lower_threshold", "remove it"),
-    ("upper_threshold", "remove it"),
     ("smtp_alert", "remove it: mail is sent about everything if [notifications] has an email"),
+    ("fwmark", "name the addresses in a [[virtual_server_group]], and write `group` instead of `address`"),
+    ("hashed", "write scheduler = \"sh\" or \"mh\""),
+    ("flag-1", "write scheduler_flags = [\"sh-fallback\"], or \"mh-fallback\""),
+    ("flag-2", "write scheduler_flags = [\"sh-port\"], or \"mh-port\""),
+    ("sh-port", "write scheduler_flags = [\"sh-port\"]"),
+    ("sh-fallback", "write scheduler_flags = [\"sh-fallback\"]"),
+    ("mh-port", "write scheduler_flags = [\"mh-port\"]"),
+    ("mh-fallback", "write scheduler_flags = [\"mh-fallback\"]"),
     ("lvs_sync_daemon", "remove it"),
-    ("lvs_timeouts", "remove it"),
+    ("lvs_timeouts", "write tcp_timeout, tcp_fin_timeout and udp_timeout under [director]"),
     ("bfd_instance", "remove it"),
     ("static_ipaddress", "configure the address with the system's network configuration"),
     ("static_routes", "configure the route with the system's network configuration"),

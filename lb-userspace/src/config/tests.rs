@@ -21,7 +21,14 @@ fn v4(last: u8) -> IpAddr {
 
 /// One of which nothing else is said.
 fn real_server(last: u8, port: u16, weight: u32) -> RealServer {
-    RealServer { address: v4(last), port, weight, forwarding: Forwarding::Dr, commands: UpDown::default() }
+    RealServer {
+        address: v4(last),
+        port,
+        weight,
+        forwarding: Forwarding::Dr,
+        commands: UpDown::default(),
+        thresholds: Thresholds::default(),
+    }
 }
 
 #[test]
@@ -61,6 +68,7 @@ forwarding = "dr"
             max_connections: 2_000_000,
             max_connections_ipv6: 4096,
             manage_addresses: false,
+            connection_rules: ConnectionRules::default(),
         }
     );
     assert_eq!(
@@ -71,6 +79,7 @@ forwarding = "dr"
             protocol: Protocol::Udp,
             scheduler: Scheduler::Rr,
             forwarding: Forwarding::Dr,
+            scheduling: Scheduling::default(),
             real_servers: vec![real_server(100, 80, 0), real_server(200, 80, 65_535),],
             quorum_commands: UpDown::default(),
         }]
@@ -94,6 +103,7 @@ fn what_is_not_written_has_its_default() {
             max_connections: 1_000_000,
             max_connections_ipv6: 250_000,
             manage_addresses: true,
+            connection_rules: ConnectionRules::default(),
         }
     );
     let server = &config.virtual_servers[0];

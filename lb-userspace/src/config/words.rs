@@ -3,6 +3,7 @@
 use super::diagnostics::{Report, quoted};
 use super::model::{Forwarding, Protocol, Scheduler, XdpMode};
 use super::raw::Field;
+use super::scheduling::OnFailure;
 use super::schema::closest;
 
 /// A value that is written as one of a few words.
@@ -48,12 +49,44 @@ impl Word for Protocol {
 
 impl Word for Scheduler {
     const WHAT: &'static str = "a scheduler";
-    const ALL: &'static [Self] = &[Scheduler::Rr, Scheduler::Wrr];
-    const ALIASES: &'static [(&'static str, &'static str)] =
-        &[("round_robin", "rr"), ("roundrobin", "rr"), ("weighted_round_robin", "wrr")];
     // Linux 6.12 net/netfilter/ipvs/Kconfig.
-    const NOT_SUPPORTED: &'static [&'static str] =
-        &["lc", "wlc", "fo", "ovf", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "twos"];
+    const ALL: &'static [Self] = &[
+        Scheduler::Rr,
+        Scheduler::Wrr,
+        Scheduler::Lc,
+        Scheduler::Wlc,
+        Scheduler::Sed,
+        Scheduler::Nq,
+        Scheduler::Sh,
+        Scheduler::Dh,
+        Scheduler::Mh,
+        Scheduler::Fo,
+        Scheduler::Ovf,
+        Scheduler::Lblc,
+        Scheduler::Lblcr,
+        Scheduler::Twos,
+    ];
+    const ALIASES: &'static [(&'static str, &'static str)] = &[
+        ("round_robin", "rr"),
+        ("roundrobin", "rr"),
+        ("weighted_round_robin", "wrr"),
+        ("least_connections", "lc"),
+        ("leastconn", "lc"),
+        ("source_hash", "sh"),
+        ("source", "sh"),
+        ("maglev", "mh"),
+        ("failover", "fo"),
+    ];
+
+    fn name(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Word for OnFailure {
+    const WHAT: &'static str = "a way to treat connections";
+    const ALL: &'static [Self] = &[OnFailure::Keep, OnFailure::Drop, OnFailure::Reset];
+    const ALIASES: &'static [(&'static str, &'static str)] = &[("rst", "reset")];
 
     fn name(self) -> &'static str {
         self.as_str()

@@ -67,10 +67,7 @@ impl VirtualServer {
 
     /// The scheduler's name in `ipvsadm` and in the configuration.
     pub fn scheduler_name(&self) -> Option<&'static str> {
-        self.scheduler.map(|code| match code {
-            SchedulerCode::Rr => "rr",
-            SchedulerCode::Wrr => "wrr",
-        })
+        self.scheduler.map(SchedulerCode::as_str)
     }
 }
 

@@ -64,7 +64,7 @@ pub struct Applied {
 }
 
 fn scheduler(word: u64) -> Option<SchedulerCode> {
-    [SchedulerCode::Rr, SchedulerCode::Wrr].into_iter().find(|code| *code as u64 == word)
+    SchedulerCode::from_number(word)
 }
 
 /// The address of a destination.

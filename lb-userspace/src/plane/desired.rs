@@ -83,6 +83,26 @@ pub struct Desired {
     pub services: BTreeMap<ServiceKey, DesiredService>,
 }
 
+/// The datapath's word for a scheduler.
+fn code(scheduler: Scheduler) -> SchedulerCode {
+    match scheduler {
+        Scheduler::Rr => SchedulerCode::Rr,
+        Scheduler::Wrr => SchedulerCode::Wrr,
+        Scheduler::Lc => SchedulerCode::Lc,
+        Scheduler::Wlc => SchedulerCode::Wlc,
+        Scheduler::Sed => SchedulerCode::Sed,
+        Scheduler::Nq => SchedulerCode::Nq,
+        Scheduler::Sh => SchedulerCode::Sh,
+        Scheduler::Dh => SchedulerCode::Dh,
+        Scheduler::Mh => SchedulerCode::Mh,
+        Scheduler::Fo => SchedulerCode::Fo,
+        Scheduler::Ovf => SchedulerCode::Ovf,
+        Scheduler::Lblc => SchedulerCode::Lblc,
+        Scheduler::Lblcr => SchedulerCode::Lblcr,
+        Scheduler::Twos => SchedulerCode::Twos,
+    }
+}
+
 impl Desired {
     /// What the configuration asks for.
     pub fn from_config(config: &Config) -> Self {
@@ -96,10 +116,7 @@ impl Desired {
                 port: server.port,
             };
             let service = DesiredService {
-                scheduler: match server.scheduler {
-                    Scheduler::Rr => SchedulerCode::Rr,
-                    Scheduler::Wrr => SchedulerCode::Wrr,
-                },
+                scheduler: code(server.scheduler),
                 servers: server
                     .real_servers
                     .iter()

@@ -205,9 +205,10 @@ impl Planner {
             added.push(Candidate { server: reference, weight: *weight });
         }
         let (list, state) = put_at_head(List::new(), WrrState::default(), &added);
-        let ring = match service.scheduler {
-            SchedulerCode::Rr => sched::rr(&[], &[], None, &list),
-            SchedulerCode::Wrr => wrr(&list, state),
+        let ring = if service.scheduler == SchedulerCode::Rr {
+            sched::rr(&[], &[], None, &list)
+        } else {
+            wrr(&list, state)
         };
         self.schedule(key, id, service.scheduler, ring)?;
         self.publish.push(Step::AddService { key: *key, id });
@@ -275,11 +276,11 @@ impl Planner {
         }
         let (list, state) = put_at_head(list, state, &added);
         let same_scheduler = old.scheduler == Some(new.scheduler);
-        let ring = match new.scheduler {
-            SchedulerCode::Rr if same_scheduler => sched::rr(&before, &old.slots, Some(old.progress), &list),
-            SchedulerCode::Rr => sched::rr(&[], &[], None, &list),
-            SchedulerCode::Wrr if same_scheduler => wrr(&list, state),
-            SchedulerCode::Wrr => wrr(&list, WrrState::default().changed(WrrBounds::of(&list))),
+        let ring = match (new.scheduler == SchedulerCode::Rr, same_scheduler) {
+            (true, true) => sched::rr(&before, &old.slots, Some(old.progress), &list),
+            (true, false) => sched::rr(&[], &[], None, &list),
+            (false, true) => wrr(&list, state),
+            (false, false) => wrr(&list, WrrState::default().changed(WrrBounds::of(&list))),
         };
         if same_scheduler && list == before && ring.slots == old.slots {
             return Ok(());

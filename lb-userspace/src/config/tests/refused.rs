@@ -132,25 +132,19 @@ fn virtual_server_values() {
             "\"sctp\" is not supported by this version; use \"tcp\" or \"udp\"",
         ),
         ("protocol = \"http\"", "protocol", "\"http\" is not a protocol"),
-        (
-            "scheduler = \"wlc\"",
-            "scheduler",
-            "\"wlc\" is not supported by this version; use \"rr\" or \"wrr\"",
-        ),
-        ("scheduler = \"MH\"", "scheduler", "\"MH\" is not supported by this version"),
-        ("scheduler = \"sh\"", "scheduler", "is not supported by this version"),
+        ("scheduler = \"MH\"", "scheduler", "\"MH\" is not a scheduler; did you mean \"mh\"?"),
         ("scheduler = \"round-robin\"", "scheduler", "did you mean \"rr\"?"),
-        ("scheduler = \"fastest\"", "scheduler", "\"fastest\" is not a scheduler; use \"rr\" or \"wrr\""),
+        ("scheduler = \"fastest\"", "scheduler", "\"fastest\" is not a scheduler; use \"rr\", "),
         ("forwarding = \"NAT\"", "forwarding", "\"NAT\" is not a forwarding method; did you mean \"nat\"?"),
         ("forwarding = \"gre\"", "forwarding", "\"gre\" is not supported by this version"),
         ("forwarding = \"masq\"", "forwarding", "did you mean \"nat\"?"),
         ("forwarding = \"DR\"", "forwarding", "is not a forwarding method; did you mean \"dr\"?"),
         ("lb_algo = \"rr\"", "lb_algo", "it is called `scheduler` here"),
         ("lb_kind = \"dr\"", "lb_kind", "it is called `forwarding` here"),
-        ("persistence_timeout = 50", "persistence_timeout", "is not supported by this version"),
+        ("persistence_timeout = 50", "persistence_timeout", "is an integer, not a string"),
         ("delay_loop = 6", "delay_loop", "health checks are not supported by this version"),
         ("sorry_server = \"192.168.4.9:80\"", "sorry_server", "is not supported by this version"),
-        ("fwmark = 1", "fwmark", "write one [[virtual_server]] per address and port"),
+        ("fwmark = 1", "fwmark", "name the addresses in a [[virtual_server_group]]"),
         ("port = 80", "port", "write the port after the address"),
         ("ip_family = \"inet6\"", "ip_family", "the address says whether"),
         ("weight = 1", "weight", "belongs in [[virtual_server.real_server]]"),
@@ -372,7 +366,7 @@ interfaces = [\"eth0\", \"eth0\"]
 max_conections = 10
 [[virtual_server]]
 address = \"192.168.4.15\"
-scheduler = \"lc\"
+scheduler = \"lcc\"
 [[virtual_server.real_server]]
 address = \"192.168.4.100:81\"
 weight = 1.5
@@ -389,7 +383,7 @@ address = \"192.168.4.16:81\"
             (4, "director.max_conections", "did you mean `max_connections`?"),
             (4, "director.max_connections", "10 is out of range"),
             (6, "virtual_server[0].address", "has no port"),
-            (7, "virtual_server[0].scheduler", "\"lc\" is not supported"),
+            (7, "virtual_server[0].scheduler", "\"lcc\" is not a scheduler"),
             (10, "virtual_server[0].real_server[0].weight", "is a fractional number"),
             (14, "virtual_server[1].real_server[0].address", "is the address of the virtual server"),
             (14, "virtual_server[1].real_server[0].address", "port 81 is not the virtual server's port 80"),

@@ -1,0 +1,430 @@
+//! From what was typed to what is meant.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::model::{ConnectionRules, Group, OnFailure, Persistence, SchedulerFlags, Scheduling, Thresholds};
+use super::raw::{Granularity, RawConnectionRules, RawGroup, RawScheduling, RawThresholds};
+use crate::config::address::{self, Problem};
+use crate::config::check::number;
+use crate::config::diagnostics::{Report, Span, quoted};
+use crate::config::model::{Protocol, Scheduler};
+use crate::config::raw::Field;
+use crate::config::schema::closest;
+use crate::config::values::{duration, flag, optional_duration};
+use crate::config::words::word;
+
+/// The clock of the connection table tells a day apart, not much more.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+const SECOND: Duration = Duration::from_secs(1);
+/// Addresses and ports of one group.
+const MAX_MEMBERS: usize = 4096;
+const MAX_THRESHOLD: u32 = i32::MAX.unsigned_abs();
+const MAX_RATE: u32 = 1_000_000;
+const MAX_NETWORKS: usize = 16_384;
+
+/// The groups of a file by name, and where each stands. A group that is wrong is there without addresses.
+pub(in crate::config) type Groups = HashMap<String, (Option<Group>, Span)>;
+
+/// Checks all groups.
+pub(in crate::config) fn groups(raw: Vec<RawGroup>, report: &mut Report) -> Groups {
+    let mut known = Groups::new();
+    for group in raw {
+        let addresses = addresses(&group, report);
+        let key = format!("{}.name", group.path);
+        match group.name {
+            Field::Refused => {}
+            Field::Absent => {
+                report.error(&group.span, key, "is missing", "write name = \"web\" under it");
+            }
+            Field::Given(name, span) if name.is_empty() || name.len() > 64 => {
+                let message = format!("{} has {} bytes", quoted(&name), name.len());
+                report.error(&span, key, message, "write a name of 1 to 64 bytes");
+            }
+            Field::Given(name, span) => {
+                if let Some((_, first)) = known.get(&name) {
+                    report
+                        .error(
+                            &span,
+                            key,
+                            format!("group {} is listed twice", quoted(&name)),
+                            "rename one of the two",
+                        )
+                        .label("again here")
+                        .related(first, "first listed here");
+                    continue;
+                }
+                let group = addresses.map(|addresses| Group { name: name.clone(), addresses });
+                known.insert(name, (group, span));
+            }
+        }
+    }
+    known
+}
+
+fn addresses(raw: &RawGroup, report: &mut Report) -> Option<Vec<(IpAddr, u16)>> {
+    let key = format!("{}.addresses", raw.path);
+    let (fields, span) = match &raw.addresses {
+        Field::Refused => return None,
+        Field::Absent => {
+            let help = "write addresses = [\"192.168.4.15:80\", \"192.168.4.15:443\"] under it";
+            report.error(&raw.span, key, "is missing", help);
+            return None;
+        }
+        Field::Given(fields, span) => (fields, span),
+    };
+    if fields.is_empty() {
+        report.error(span, key, "is empty", "name at least one address");
+        return None;
+    }
+    let mut places: HashMap<(IpAddr, u16), Span> = HashMap::new();
+    let mut is_right = true;
+    let mut is_v4 = None;
+    for (index, field) in fields.iter().enumerate() {
+        let Field::Given(text, span) = field else {
+            is_right = false;
+            continue;
+        };
+        let key = format!("{key}[{index}]");
+        let members = match range(text) {
+            Ok(members) => members,
+            Err(Problem { message, help }) => {
+                report.error(span, key, message, help);
+                is_right = false;
+                continue;
+            }
+        };
+        for member in members {
+            if *is_v4.get_or_insert(member.0.is_ipv4()) != member.0.is_ipv4() {
+                let message = format!("{} is not of the first address's family", quoted(text));
+                report.error(span, &key, message, "make two groups, one for IPv4 and one for IPv6");
+                is_right = false;
+                break;
+            }
+            if let Some(first) = places.insert(member, span.clone()) {
+                let name = address::with_port(member.0, member.1);
+                report
+                    .error(span, &key, format!("{name} is listed twice"), "remove one of the two")
+                    .label("again here")
+                    .related(&first, "first listed here");
+                is_right = false;
+                break;
+            }
+        }
+        if places.len() > MAX_MEMBERS {
+            let message = format!("there are more than {MAX_MEMBERS} addresses");
+            report.error(span, &key, message, "write a virtual server of port 0 for all ports of an address");
+            return None;
+        }
+    }
+    let mut members: Vec<_> = places.into_keys().collect();
+    members.sort_unstable();
+    is_right.then_some(members)
+}
+
+/// `192.168.4.15:80`, `192.168.4.20-30:80` (addresses of one /24 or /112), `192.168.4.15:8000-8010`, and both.
+fn range(text: &str) -> Result<Vec<(IpAddr, u16)>, Problem> {
+    let problem = |message: String, help: &str| Err(Problem { message, help: help.to_owned() });
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, port),
+        _ => return problem(format!("{} has no port", quoted(text)), "write a port after the address"),
+    };
+    let (first_port, last_port) = port.split_once('-').unwrap_or((port, port));
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let (first, last) = match bare.split_once('-') {
+        Some((first, last)) => (first, Some(last)),
+        None => (bare, None),
+    };
+    let written = if host.starts_with('[') {
+        format!("[{first}]:{first_port}")
+    } else {
+        format!("{first}:{first_port}")
+    };
+    let start = address::parse(&written)?;
+    address::unicast(start.address)?;
+    let Some(first_port) = start.port else {
+        return problem(format!("{} has no port", quoted(text)), "write a port after the address");
+    };
+    let help = "write the last number of a range after its first: \"192.168.4.20-30:80\" or \"192.168.4.15:8000-8010\"";
+    let Ok(last_port) = last_port.parse::<u16>() else {
+        return problem(format!("{} in {} is not a port", quoted(last_port), quoted(text)), help);
+    };
+    let is_reversed = last_port < first_port || (first_port == 0 && last_port != 0);
+    let addresses = match (start.address, last) {
+        (address, None) => vec![address],
+        (IpAddr::V4(first), Some(last)) => {
+            let [a, b, c, low] = first.octets();
+            match last.parse::<u8>() {
+                Ok(high) if high >= low => (low..=high).map(|d| IpAddr::from([a, b, c, d])).collect(),
+                Ok(_) | Err(_) => return problem(format!("{} is no range", quoted(text)), help),
+            }
+        }
+        (IpAddr::V6(first), Some(last)) => {
+            let mut groups = first.segments();
+            let [.., low] = groups;
+            match u16::from_str_radix(last, 16) {
+                Ok(high) if high >= low && usize::from(high - low) < MAX_MEMBERS => (low..=high)
+                    .map(|group| {
+                        groups[7] = group;
+                        IpAddr::from(groups)
+                    })
+                    .collect(),
+                Ok(_) | Err(_) => return problem(format!("{} is no range", quoted(text)), help),
+            }
+        }
+    };
+    let ports = usize::from(last_port.saturating_sub(first_port)) + 1;
+    if is_reversed || addresses.len() * ports > MAX_MEMBERS {
+        return problem(format!("{} is no range of at most {MAX_MEMBERS}", quoted(text)), help);
+    }
+    Ok(addresses.into_iter().flat_map(|ip| (first_port..=last_port).map(move |port| (ip, port))).collect())
+}
+
+/// The group that a virtual server names, and the place of the name: `Some(None)` if it names none, `None` if there
+/// is no such group or it is wrong.
+pub(in crate::config) fn members(
+    raw: &RawScheduling,
+    path: &str,
+    groups: &Groups,
+    report: &mut Report,
+) -> Option<Option<(Group, Span)>> {
+    let (name, span) = match &raw.group {
+        Field::Absent => return Some(None),
+        Field::Refused => return None,
+        Field::Given(name, span) => (name, span),
+    };
+    if let Some((group, _)) = groups.get(name) {
+        return group.clone().map(|group| Some((group, span.clone())));
+    }
+    let help = match closest(name, groups.keys().map(String::as_str)) {
+        Some(meant) => format!("did you mean {}?", quoted(meant)),
+        None => "add a [[virtual_server_group]] of this name".to_owned(),
+    };
+    report.error(span, format!("{path}.group"), format!("there is no group {}", quoted(name)), help);
+    None
+}
+
+/// Checks the rest of a virtual server's keys. `is_v4` is its family.
+pub(in crate::config) fn scheduling(
+    raw: &RawScheduling,
+    path: &str,
+    group: Option<Group>,
+    (scheduler, protocol, is_v4): (Option<Scheduler>, Option<Protocol>, Option<bool>),
+    report: &mut Report,
+) -> Option<Scheduling> {
+    let key = |name: &str| format!("{path}.{name}");
+    let flags = flags(&raw.scheduler_flags, &key("scheduler_flags"), scheduler, report);
+    let timeout =
+        optional_duration(&raw.persistence_timeout, &key("persistence_timeout"), (SECOND, LONGEST), report);
+    let prefix = granularity(raw, &key("persistence_granularity"), is_v4, report);
+    let one_packet = flag(&raw.one_packet, false);
+    if let (Field::Given(true, span), Some(Protocol::Tcp)) = (&raw.one_packet, protocol) {
+        let message = "one-packet scheduling is only for UDP";
+        report.error(span, key("one_packet"), message, "remove it, or write protocol = \"udp\"");
+    }
+    let rate_limit = match &raw.rate_limit {
+        Field::Absent => Some(None),
+        field @ (Field::Refused | Field::Given(..)) => {
+            number(field, &key("rate_limit"), (1, MAX_RATE), 1, report).map(Some)
+        }
+    };
+    let allow = networks(&raw.allow, &key("allow"), is_v4, report);
+    let deny = networks(&raw.deny, &key("deny"), is_v4, report);
+    let on_failure: Option<OnFailure> = word(&raw.on_failure, &key("on_failure"), report);
+    let prefix = prefix?;
+    Some(Scheduling {
+        group,
+        scheduler_flags: flags?,
+        persistence: timeout?.map(|timeout| Persistence { timeout: whole(timeout), prefix }),
+        one_packet: one_packet?,
+        rate_limit: rate_limit?,
+        allow: allow?,
+        deny: deny?,
+        on_failure: on_failure?,
+    })
+}
+
+/// Rounded up to seconds: what the tables count in is not finer.
+fn whole(duration: Duration) -> Duration {
+    Duration::from_secs(duration.as_secs() + u64::from(duration.subsec_nanos() > 0))
+}
+
+fn flags(
+    field: &Field<Vec<Field<String>>>,
+    key: &str,
+    scheduler: Option<Scheduler>,
+    report: &mut Report,
+) -> Option<SchedulerFlags> {
+    const NAMES: [(&str, Scheduler); 4] = [
+        ("sh-fallback", Scheduler::Sh),
+        ("sh-port", Scheduler::Sh),
+        ("mh-fallback", Scheduler::Mh),
+        ("mh-port", Scheduler::Mh),
+    ];
+    let fields = match field {
+        Field::Absent => return Some(SchedulerFlags::default()),
+        Field::Refused => return None,
+        Field::Given(fields, _) => fields,
+    };
+    let mut flags = Some(SchedulerFlags::default());
+    for (index, field) in fields.iter().enumerate() {
+        let Field::Given(text, span) = field else {
+            flags = None;
+            continue;
+        };
+        let found = NAMES.iter().find(|(name, _)| name == text);
+        match (found, scheduler, &mut flags) {
+            (Some((name, owner)), Some(scheduler), flags) if scheduler != *owner => {
+                let message = format!("{} is a flag of {owner}, not of {scheduler}", quoted(name));
+                let help = format!("remove it, or write scheduler = \"{owner}\"");
+                report.error(span, format!("{key}[{index}]"), message, help);
+                *flags = None;
+            }
+            (Some((name, _)), _, Some(flags)) => {
+                flags.fallback |= name.ends_with("fallback");
+                flags.port |= name.ends_with("port");
+            }
+            (Some(_), _, None) => {}
+            (None, _, flags) => {
+                let names: Vec<_> = NAMES.iter().map(|(name, _)| quoted(name)).collect();
+                let help = format!("use some of {}", names.join(", "));
+                report.error(
+                    span,
+                    format!("{key}[{index}]"),
+                    format!("{} is not a flag", quoted(text)),
+                    help,
+                );
+                *flags = None;
+            }
+        }
+    }
+    flags
+}
+
+fn granularity(raw: &RawScheduling, key: &str, is_v4: Option<bool>, report: &mut Report) -> Option<u8> {
+    let (value, span) = match &raw.persistence_granularity {
+        Field::Absent => return Some(if is_v4 == Some(false) { 128 } else { 32 }),
+        Field::Refused => return None,
+        Field::Given(value, span) => (value, span),
+    };
+    if matches!(raw.persistence_timeout, Field::Absent) {
+        let help = "add persistence_timeout = \"6m\", or remove it";
+        report.error(span, key, "is of no use without persistence_timeout", help);
+    }
+    let longest = if is_v4? { 32 } else { 128 };
+    let bits = match value {
+        Granularity::Bits(bits) => u8::try_from(*bits).ok(),
+        Granularity::Mask(mask) => match mask.parse() {
+            Ok(mask @ IpAddr::V4(_)) if longest == 32 => ipnet::ip_mask_to_prefix(mask).ok(),
+            Ok(_) | Err(_) => mask.parse().ok(),
+        },
+    };
+    let bits = bits.filter(|bits| (1..=longest).contains(bits));
+    if bits.is_none() {
+        let help = if longest == 32 {
+            "write a netmask such as \"255.255.255.0\", or a number of bits from 1 to 32"
+        } else {
+            "write a number of bits from 1 to 128"
+        };
+        let message = format!("{} is no granularity", report.text(span).to_owned());
+        report.error(span, key, message, help);
+    }
+    bits
+}
+
+fn networks(
+    field: &Field<Vec<Field<String>>>,
+    key: &str,
+    is_v4: Option<bool>,
+    report: &mut Report,
+) -> Option<Vec<IpNet>> {
+    let (fields, span) = match field {
+        Field::Absent => return Some(Vec::new()),
+        Field::Refused => return None,
+        Field::Given(fields, span) => (fields, span),
+    };
+    if fields.len() > MAX_NETWORKS {
+        let message = format!("has {} networks", fields.len());
+        report.error(span, key, message, format!("name at most {MAX_NETWORKS}"));
+        return None;
+    }
+    let mut networks = Vec::with_capacity(fields.len());
+    let mut is_right = true;
+    for (index, field) in fields.iter().enumerate() {
+        let Field::Given(text, span) = field else {
+            is_right = false;
+            continue;
+        };
+        let network = text.parse::<IpNet>().or_else(|_no_prefix| text.parse::<IpAddr>().map(IpNet::from));
+        let message = match network {
+            Ok(network) if network.addr() != network.network() => {
+                let help = format!("write \"{}\"", network.trunc());
+                let message = format!("{} has bits beyond its prefix", quoted(text));
+                report.error(span, format!("{key}[{index}]"), message, help);
+                is_right = false;
+                continue;
+            }
+            Ok(network) if is_v4.is_none_or(|is_v4| network.addr().is_ipv4() == is_v4) => {
+                networks.push(network);
+                continue;
+            }
+            Ok(_) => format!("{} is not of the virtual server's family", quoted(text)),
+            Err(_) => format!("{} is not a network", quoted(text)),
+        };
+        let help = if is_v4 == Some(false) {
+            "write one such as \"2001:db8:1::/48\""
+        } else {
+            "write one such as \"10.0.0.0/8\""
+        };
+        report.error(span, format!("{key}[{index}]"), message, help);
+        is_right = false;
+    }
+    networks.sort_unstable();
+    networks.dedup();
+    is_right.then_some(networks)
+}
+
+/// Checks a real server's thresholds.
+pub(in crate::config) fn thresholds(
+    raw: &RawThresholds,
+    path: &str,
+    report: &mut Report,
+) -> Option<Thresholds> {
+    let range = (0, MAX_THRESHOLD);
+    let upper = number(&raw.upper, &format!("{path}.upper_threshold"), range, 0, report);
+    let lower = number(&raw.lower, &format!("{path}.lower_threshold"), range, 0, report);
+    let thresholds = Thresholds { upper: upper?, lower: lower? };
+    if let Field::Given(_, span) = &raw.lower
+        && thresholds.lower > thresholds.upper
+    {
+        let message = format!("{} is above the upper threshold {}", thresholds.lower, thresholds.upper);
+        let help = "write a lower one, or leave it out for three quarters of upper_threshold";
+        report.error(span, format!("{path}.lower_threshold"), message, help);
+        return None;
+    }
+    Some(thresholds)
+}
+
+/// Checks the director's keys about connections.
+pub(in crate::config) fn connection_rules(
+    raw: &RawConnectionRules,
+    report: &mut Report,
+) -> Option<ConnectionRules> {
+    let default = ConnectionRules::default();
+    let mut timeout = |field: &Field<String>, name: &str, default| {
+        duration(field, &format!("director.{name}"), (SECOND, LONGEST), default, report).map(whole)
+    };
+    let tcp_timeout = timeout(&raw.tcp_timeout, "tcp_timeout", default.tcp_timeout);
+    let tcp_fin_timeout = timeout(&raw.tcp_fin_timeout, "tcp_fin_timeout", default.tcp_fin_timeout);
+    let udp_timeout = timeout(&raw.udp_timeout, "udp_timeout", default.udp_timeout);
+    Some(ConnectionRules {
+        tcp_timeout: tcp_timeout?,
+        tcp_fin_timeout: tcp_fin_timeout?,
+        udp_timeout: udp_timeout?,
+        expire_quiescent_template: flag(&raw.expire_quiescent_template, false)?,
+        expire_nodest_conn: flag(&raw.expire_nodest_conn, false)?,
+    })
+}

@@ -1,0 +1,14 @@
+//! Keys about who gets a new connection and for how long: groups, scheduler flags, persistence, limits, timeouts,
+//! admission, and what becomes of connections whose real server has failed.
+
+mod check;
+mod model;
+mod raw;
+#[cfg(test)]
+mod tests;
+
+pub use model::{ConnectionRules, Group, OnFailure, Persistence, SchedulerFlags, Scheduling, Thresholds};
+
+pub(super) use check::{Groups, connection_rules, groups, members, scheduling, thresholds};
+pub(super) use raw::{RawConnectionRules, RawGroup, RawScheduling, RawThresholds};
+pub(super) use raw::{read_connection_rules, read_groups, read_scheduling, read_thresholds};
