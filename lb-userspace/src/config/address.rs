@@ -14,7 +14,7 @@ pub(super) struct Written {
 }
 
 /// What is wrong with an address and what to do about it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Problem {
     pub(super) message: String,
     pub(super) help: String,

@@ -3,8 +3,11 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use super::Thresholds;
 use super::address::{self, Problem, Written};
 use super::check::number;
+use super::checks::{ServerHealth, ServiceHealth};
+use super::checks_check::{self, Inherited};
 use super::command::command;
 use super::diagnostics::{Report, Span};
 use super::model::{Forwarding, Protocol, RealServer, Scheduler, UpDown, VirtualServer};
@@ -41,16 +44,22 @@ pub(super) fn virtual_server(
         once(endpoints, protocol, &raw.path, seen, report);
     }
     let vip = endpoints.as_ref().and_then(Endpoints::common);
+    let (health, inherited) = checks_check::service(&raw.health, report);
+    let sorry_server = sorry_server(&raw, vip, forwarding, report);
     let mut places = HashMap::new();
     let mut real_servers = Vec::with_capacity(raw.real_servers.len());
-    for server in &mut raw.real_servers {
-        real_servers.push(real_server(server, vip, forwarding, &mut places, report));
+    for (index, server) in raw.real_servers.iter_mut().enumerate() {
+        let inherited = (forwarding, &inherited, index == 0);
+        real_servers.push(real_server(server, vip, inherited, &mut places, report));
     }
     let family = vip.map(|(address, _)| address.is_ipv4());
     let group = endpoints.as_ref().and_then(|endpoints| endpoints.group.clone());
     let scheduling = scheduling(&raw.scheduling, &raw.path, group, (scheduler, protocol, family), report);
     warn(&raw, scheduler, &real_servers, report);
     let (address, port) = *endpoints?.addresses.first()?;
+    let real_servers: Vec<_> = real_servers.into_iter().collect::<Option<_>>()?;
+    let health = ServiceHealth { sorry_server: sorry_server?, ..health? };
+    checks_check::warn(&raw.health, &health, &real_servers, report);
     Some(VirtualServer {
         address,
         port,
@@ -58,8 +67,9 @@ pub(super) fn virtual_server(
         scheduler: scheduler?,
         forwarding: forwarding?,
         scheduling: scheduling?,
-        real_servers: real_servers.into_iter().collect::<Option<_>>()?,
         quorum_commands: UpDown { up: quorum_commands.0?, down: quorum_commands.1? },
+        real_servers,
+        health,
     })
 }
 
@@ -131,6 +141,45 @@ fn once(
     }
 }
 
+/// The sorry server: as a real server, and reached as the virtual server's `forwarding` says.
+fn sorry_server(
+    raw: &RawVirtualServer,
+    vip: Option<(IpAddr, u16)>,
+    forwarding: Option<Forwarding>,
+    report: &mut Report,
+) -> Option<Option<Box<RealServer>>> {
+    let (text, span) = match &raw.health.sorry_server {
+        Field::Absent => return Some(None),
+        Field::Refused => return None,
+        Field::Given(text, span) => (text, span),
+    };
+    let key = format!("{}.sorry_server", raw.path);
+    let written = address::parse(text).and_then(|it| address::unicast(it.address).map(|()| it));
+    let problems = match (&written, vip, forwarding) {
+        (Ok(written), Some((vip, port)), Some(forwarding)) => {
+            against_vip(written, report.text(span), vip, port, forwarding)
+        }
+        (Ok(_), ..) => return None,
+        (Err(_), ..) => Vec::new(),
+    };
+    let is_right = problems.is_empty();
+    for Problem { message, help } in problems.into_iter().chain(written.as_ref().err().cloned()) {
+        report.error(span, &key, message, help);
+    }
+    let (written, (_, port), forwarding) = (written.ok()?, vip?, forwarding?);
+    let port = if forwarding.translates() { written.port.unwrap_or(port) } else { port };
+    let server = RealServer {
+        address: written.address,
+        port,
+        weight: 1,
+        forwarding,
+        commands: UpDown::default(),
+        thresholds: Thresholds::default(),
+        health: ServerHealth::default(),
+    };
+    is_right.then(|| Some(Box::new(server)))
+}
+
 /// The address of a server: there, readable and unicast.
 fn written<'f>(
     field: &'f Field<String>,
@@ -161,7 +210,7 @@ fn written<'f>(
 fn real_server(
     raw: &mut RawRealServer,
     vip: Option<(IpAddr, u16)>,
-    inherited: Option<Forwarding>,
+    (inherited, health, is_first): (Option<Forwarding>, &Inherited<'_>, bool),
     places: &mut HashMap<(IpAddr, u16), Span>,
     report: &mut Report,
 ) -> Option<RealServer> {
@@ -179,7 +228,11 @@ fn real_server(
         (up, command(down, &format!("{}.notify_down", raw.path), report))
     };
     let thresholds = thresholds(&raw.thresholds, &raw.path, report);
-    let (written, span) = written(&raw.address, &raw.path, &raw.span, &REAL_SERVER, report)?;
+    let written = written(&raw.address, &raw.path, &raw.span, &REAL_SERVER, report);
+    let target =
+        written.as_ref().map(|(it, _)| (it.address, it.port.or(vip.map(|(_, port)| port)).unwrap_or(0)));
+    let health = checks_check::server(&raw.health, health, target, is_first, &raw.path, report);
+    let (written, span) = written?;
     let ip = written.address;
     let mut is_right = true;
     // Where ports are not translated, the address alone tells real servers apart.
@@ -213,6 +266,7 @@ fn real_server(
         forwarding,
         commands,
         thresholds: thresholds?,
+        health: health?,
     })
 }
 

@@ -11,6 +11,10 @@
 mod address;
 mod check;
 mod check_servers;
+pub mod checks;
+mod checks_check;
+mod checks_probe;
+mod checks_raw;
 mod command;
 mod diagnostics;
 mod model;

@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 
+use super::checks::{ServerHealth, ServiceHealth};
 use super::diagnostics::Diagnostic;
 use super::notifications::Notifications;
 use super::scheduling::{ConnectionRules, Scheduling, Thresholds};
@@ -84,6 +85,8 @@ pub struct VirtualServer {
     pub real_servers: Vec<RealServer>,
     /// Run when there is a quorum again, and when there is none any more.
     pub quorum_commands: UpDown,
+    /// What is done about the health of its real servers.
+    pub health: ServiceHealth,
 }
 
 /// Commands that are run when something goes up and when it goes down.
@@ -177,6 +180,8 @@ pub struct RealServer {
     /// How many connections it takes.
     #[serde(flatten)]
     pub thresholds: Thresholds,
+    /// How its health is found out, and what is done about it.
+    pub health: ServerHealth,
 }
 
 impl XdpMode {

@@ -6,6 +6,7 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::checks_raw::{self, RawServerHealth, RawServiceHealth};
 use super::diagnostics::{Report, Span, quoted};
 use super::notifications::{self, RawNotifications};
 use super::scheduling::{
@@ -67,6 +68,7 @@ pub(super) struct RawVirtualServer {
     pub(super) quorum_up: Field<String>,
     pub(super) quorum_down: Field<String>,
     pub(super) scheduling: RawScheduling,
+    pub(super) health: RawServiceHealth,
     pub(super) real_servers: Vec<RawRealServer>,
     /// Whether the virtual server has any, readable or not.
     pub(super) has_real_servers: bool,
@@ -85,6 +87,7 @@ pub(super) struct RawRealServer {
     pub(super) notify_up: Field<String>,
     pub(super) notify_down: Field<String>,
     pub(super) thresholds: RawThresholds,
+    pub(super) health: RawServerHealth,
 }
 
 /// Reads a file's top table.
@@ -140,6 +143,7 @@ fn virtual_server(table: &Table<'_>, report: &mut Report) -> RawVirtualServer {
         quorum_up: table.string("quorum_up", report),
         quorum_down: table.string("quorum_down", report),
         scheduling: read_scheduling(table, report),
+        health: checks_raw::service(table, report),
         has_real_servers: table.has("real_server"),
         real_servers: tables
             .into_iter()
@@ -152,6 +156,7 @@ fn virtual_server(table: &Table<'_>, report: &mut Report) -> RawVirtualServer {
                     notify_up: table.string("notify_up", report),
                     notify_down: table.string("notify_down", report),
                     thresholds: read_thresholds(&table, report),
+                    health: checks_raw::server(&table, report),
                     path: table.path,
                     span: table.span,
                 }
@@ -195,6 +200,11 @@ impl<'t> Table<'t> {
             }
         }
         Table { section, path, span, values }
+    }
+
+    /// The keys that are there, each with the place of its value.
+    pub(super) fn given(&self) -> Vec<(&'static str, Span)> {
+        self.values.iter().map(|(name, value)| (*name, value.span())).collect()
     }
 
     pub(super) fn get(&self, key: &str) -> Option<&'t Spanned<DeValue<'t>>> {

@@ -70,6 +70,25 @@ pub(super) const VIRTUAL_SERVER: Section = Section {
         Key { name: "deny", example: "deny = [\"10.1.2.0/24\"]" },
         Key { name: "on_failure", example: "on_failure = \"reset\"" },
         Key { name: "real_server", example: "[[virtual_server.real_server]]" },
+        Key { name: "check", example: "[[virtual_server.check]]" },
+        Key { name: "check_interval", example: "check_interval = \"6s\"" },
+        Key { name: "check_timeout", example: "check_timeout = \"3s\"" },
+        Key { name: "check_retries", example: "check_retries = 1" },
+        Key { name: "check_retry_delay", example: "check_retry_delay = \"1s\"" },
+        Key { name: "check_warmup", example: "check_warmup = \"5s\"" },
+        Key { name: "rise", example: "rise = 1" },
+        Key { name: "fall", example: "fall = 1" },
+        Key { name: "fast_interval", example: "fast_interval = \"1s\"" },
+        Key { name: "alpha", example: "alpha = true" },
+        Key { name: "omega", example: "omega = true" },
+        Key { name: "quorum", example: "quorum = 1" },
+        Key { name: "hysteresis", example: "hysteresis = 0" },
+        Key { name: "sorry_server", example: "sorry_server = \"192.168.4.250:80\"" },
+        Key { name: "sorry_server_inhibit", example: "sorry_server_inhibit = true" },
+        Key { name: "min_up", example: "min_up = 50" },
+        Key { name: "slow_start", example: "slow_start = \"30s\"" },
+        Key { name: "ha_suspend", example: "ha_suspend = true" },
+        Key { name: "inhibit_on_failure", example: "inhibit_on_failure = true" },
     ],
 };
 
@@ -77,12 +96,16 @@ pub(super) const REAL_SERVER: Section = Section {
     header: "[[virtual_server.real_server]]",
     keys: &[
         Key { name: "address", example: "address = \"192.168.4.100:80\"" },
-        Key { name: "weight", example: "weight = 1" },
+        Key { name: "weight", example: "weight = 100" },
         Key { name: "forwarding", example: "forwarding = \"nat\"" },
         Key { name: "notify_up", example: "notify_up = \"/usr/local/bin/web up\"" },
         Key { name: "notify_down", example: "notify_down = \"/usr/local/bin/web down\"" },
         Key { name: "upper_threshold", example: "upper_threshold = 1000" },
         Key { name: "lower_threshold", example: "lower_threshold = 750" },
+        Key { name: "check", example: "[[virtual_server.real_server.check]]" },
+        Key { name: "inhibit_on_failure", example: "inhibit_on_failure = true" },
+        Key { name: "alpha", example: "alpha = true" },
+        Key { name: "slow_start", example: "slow_start = \"30s\"" },
     ],
 };
 
@@ -94,6 +117,48 @@ pub(super) const VIRTUAL_SERVER_GROUP: Section = Section {
     ],
 };
 
+const CHECK: &[Key] = &[
+    Key { name: "type", example: "type = \"http\"" },
+    Key { name: "interval", example: "interval = \"6s\"" },
+    Key { name: "timeout", example: "timeout = \"3s\"" },
+    Key { name: "retries", example: "retries = 1" },
+    Key { name: "retry_delay", example: "retry_delay = \"1s\"" },
+    Key { name: "warmup", example: "warmup = \"5s\"" },
+    Key { name: "rise", example: "rise = 1" },
+    Key { name: "fall", example: "fall = 1" },
+    Key { name: "fast_interval", example: "fast_interval = \"1s\"" },
+    Key { name: "connect", example: "connect = \"192.168.4.100:8080\"" },
+    Key { name: "source_address", example: "source_address = \"192.168.4.2\"" },
+    Key { name: "fwmark", example: "fwmark = 1" },
+    Key { name: "weight", example: "weight = -10" },
+    Key { name: "method", example: "method = \"GET\"" },
+    Key { name: "path", example: "path = \"/health\"" },
+    Key { name: "host", example: "host = \"www.example.org\"" },
+    Key { name: "status", example: "status = [\"200-299\"]" },
+    Key { name: "digest", example: "digest = \"9b3a0c85a887a256d6939da88aabd8cd\"" },
+    Key { name: "body", example: "body = \"all is well\"" },
+    Key { name: "body_regex", example: "body_regex = \"load: [0-4]\\\\.\"" },
+    Key { name: "headers", example: "headers = { accept = \"text/html\" }" },
+    Key { name: "http_version", example: "http_version = \"1.1\"" },
+    Key { name: "verify", example: "verify = true" },
+    Key { name: "sni", example: "sni = \"www.example.org\"" },
+    Key { name: "follow", example: "follow = true" },
+    Key { name: "helo", example: "helo = \"lvs1.example.org\"" },
+    Key { name: "record_type", example: "record_type = \"A\"" },
+    Key { name: "name", example: "name = \"www.example.org\"" },
+    Key { name: "expect", example: "expect = \"192.0.2.1\"" },
+    Key { name: "payload", example: "payload = \"hex:0aff\"" },
+    Key { name: "command", example: "command = \"/usr/local/bin/check-web\"" },
+    Key { name: "user", example: "user = \"nobody\"" },
+    Key { name: "weight_by_exit", example: "weight_by_exit = true" },
+    Key { name: "file", example: "file = \"/run/web1.weight\"" },
+];
+
+pub(super) const VIRTUAL_SERVER_CHECK: Section = Section { header: "[[virtual_server.check]]", keys: CHECK };
+
+pub(super) const REAL_SERVER_CHECK: Section =
+    Section { header: "[[virtual_server.real_server.check]]", keys: CHECK };
+
 pub(super) const SECTIONS: &[&Section] = &[
     &ROOT,
     &DIRECTOR,
@@ -101,6 +166,7 @@ pub(super) const SECTIONS: &[&Section] = &[
     &VIRTUAL_SERVER,
     &VIRTUAL_SERVER_GROUP,
     &REAL_SERVER,
+    &VIRTUAL_SERVER_CHECK,
     &vrrp::VRRP,
     &vrrp::INSTANCE,
     &vrrp::SYNC_GROUP,
@@ -164,14 +230,53 @@ const ALIASES: &[(&str, &str)] = &[
     ("persistent", "persistence_timeout"),
     ("netmask", "persistence_granularity"),
     ("vsg", "virtual_server_group"),
+    ("delay_loop", "check_interval"),
+    ("delay_loop", "interval"),
+    ("inter", "interval"),
+    ("retry", "check_retries"),
+    ("retry", "retries"),
+    ("nb_get_retry", "retries"),
+    ("delay_before_retry", "check_retry_delay"),
+    ("delay_before_retry", "retry_delay"),
+    ("warmup", "check_warmup"),
+    ("connect_timeout", "check_timeout"),
+    ("connect_timeout", "timeout"),
+    ("fastinter", "fast_interval"),
+    ("connect_ip", "connect"),
+    ("connect_port", "connect"),
+    ("bindto", "source_address"),
+    ("virtualhost", "host"),
+    ("status_code", "status"),
+    ("http_protocol", "http_version"),
+    ("regex", "body_regex"),
+    ("sni_name", "sni"),
+    ("helo_name", "helo"),
+    ("require_reply", "expect"),
+    ("misc_path", "command"),
+    ("misc_timeout", "timeout"),
+    ("misc_dynamic", "weight_by_exit"),
+    ("track_file", "file"),
+    ("url", "path"),
+    ("slowstart", "slow_start"),
+    ("health_check", "check"),
+    ("TCP_CHECK", "check"),
+    ("HTTP_GET", "check"),
+    ("SSL_GET", "check"),
+    ("MISC_CHECK", "check"),
+    ("SMTP_CHECK", "check"),
+    ("DNS_CHECK", "check"),
+    ("UDP_CHECK", "check"),
+    ("PING_CHECK", "check"),
+    ("FILE_CHECK", "check"),
 ];
 
 /// Words of keepalived for what this version does not do, and what to do instead.
 const NOT_SUPPORTED: &[(&str, &str)] = &[
     ("persistence_engine", "remove it: persistence goes by the client's address"),
-    ("sorry_server", "remove it"),
-    ("sorry_server_inhibit", "remove it"),
-    ("sorry_server_lvs_method", "remove it"),
+    (
+        "sorry_server_lvs_method",
+        "remove it: a sorry server is reached as the virtual server's `forwarding` says",
+    ),
     ("smtp_alert", "remove it: mail is sent about everything if [notifications] has an email"),
     ("fwmark", "name the addresses in a [[virtual_server_group]], and write `group` instead of `address`"),
     ("hashed", "write scheduler = \"sh\" or \"mh\""),
@@ -184,38 +289,12 @@ const NOT_SUPPORTED: &[(&str, &str)] = &[
     ("lvs_sync_daemon", "remove it"),
     ("lvs_timeouts", "write tcp_timeout, tcp_fin_timeout and udp_timeout under [director]"),
     ("bfd_instance", "remove it"),
+    ("BFD_CHECK", "remove it"),
+    ("bind_port", "remove it: the kernel chooses the port"),
+    ("bind_if", "remove it, and write source_address or fwmark instead"),
     ("static_ipaddress", "configure the address with the system's network configuration"),
     ("static_routes", "configure the route with the system's network configuration"),
     ("static_rules", "configure the rule with the system's network configuration"),
-];
-
-/// keepalived's words about health checks.
-const HEALTH_CHECKS: &[&str] = &[
-    "delay_loop",
-    "delay_before_retry",
-    "retry",
-    "warmup",
-    "connect_timeout",
-    "connect_port",
-    "alpha",
-    "omega",
-    "quorum",
-    "hysteresis",
-    "ha_suspend",
-    "inhibit_on_failure",
-    "virtualhost",
-    "health_check",
-    "check",
-    "TCP_CHECK",
-    "HTTP_GET",
-    "SSL_GET",
-    "MISC_CHECK",
-    "SMTP_CHECK",
-    "DNS_CHECK",
-    "UDP_CHECK",
-    "PING_CHECK",
-    "BFD_CHECK",
-    "FILE_CHECK",
 ];
 
 /// Finds out what `key`, which `section` does not have, was meant to be.
@@ -241,13 +320,6 @@ pub(super) fn unknown_key(section: &Section, key: &str) -> UnknownKey {
         return UnknownKey {
             message: format!("unknown key in {}", section.header),
             help: "remove it: the address says whether it is IPv4 or IPv6".to_owned(),
-            meant: None,
-        };
-    }
-    if HEALTH_CHECKS.contains(&key) {
-        return UnknownKey {
-            message: "health checks are not supported by this version".to_owned(),
-            help: "remove it, and set `weight = 0` to take a real server out of service".to_owned(),
             meant: None,
         };
     }

@@ -1,4 +1,5 @@
 mod examples;
+mod health;
 mod properties;
 pub(super) mod refused;
 mod rendering;
@@ -28,6 +29,7 @@ fn real_server(last: u8, port: u16, weight: u32) -> RealServer {
         forwarding: Forwarding::Dr,
         commands: UpDown::default(),
         thresholds: Thresholds::default(),
+        health: checks::ServerHealth::default(),
     }
 }
 
@@ -82,6 +84,7 @@ forwarding = "dr"
             scheduling: Scheduling::default(),
             real_servers: vec![real_server(100, 80, 0), real_server(200, 80, 65_535),],
             quorum_commands: UpDown::default(),
+            health: checks::ServiceHealth::default(),
         }]
     );
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);

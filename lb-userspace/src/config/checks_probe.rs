@@ -1,0 +1,626 @@
+//! From what was typed to what is meant: what a check does.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::address::{self, Problem};
+use super::checks::{
+    Bytes, Digest, DnsProbe, HttpMethod, HttpProbe, HttpVersion, Pattern, Probe, ProbeKind, Tls,
+};
+use super::checks_raw::RawCheck;
+use super::diagnostics::{Report, Span, quoted};
+use super::raw::Field;
+use super::schema::closest;
+use crate::process::Script;
+
+/// A check as typed, and the real server it is of (`None` if that is wrong).
+#[derive(Debug)]
+pub(super) struct Asked<'a> {
+    pub(super) raw: &'a RawCheck,
+    pub(super) target: Option<(IpAddr, u16)>,
+}
+
+/// Every type, and the keys that only some types have.
+const TYPES: [(&str, &[&str]); 10] = [
+    ("tcp", &[]),
+    ("http", HTTP),
+    ("https", HTTPS),
+    ("smtp", &["helo"]),
+    ("dns", &["record_type", "name", "expect"]),
+    ("udp", &["payload", "expect"]),
+    ("ping", &[]),
+    ("script", &["command", "user", "weight_by_exit"]),
+    ("file", &["file"]),
+    ("path", &[]),
+];
+const HTTP: &[&str] = &[
+    "method",
+    "path",
+    "host",
+    "status",
+    "digest",
+    "body",
+    "body_regex",
+    "headers",
+    "http_version",
+    "follow",
+];
+const HTTPS: &[&str] = &[
+    "method",
+    "path",
+    "host",
+    "status",
+    "digest",
+    "body",
+    "body_regex",
+    "headers",
+    "http_version",
+    "follow",
+    "verify",
+    "sni",
+];
+/// The keys that every type has.
+const COMMON: &[&str] = &[
+    "type",
+    "interval",
+    "timeout",
+    "retries",
+    "retry_delay",
+    "warmup",
+    "rise",
+    "fall",
+    "fast_interval",
+    "weight",
+];
+/// The keys of types that use the network.
+const NETWORK: &[&str] = &["connect", "source_address", "fwmark"];
+
+/// keepalived's `DNS_CHECK` types and two more.
+const RECORD_TYPES: [&str; 11] =
+    ["A", "AAAA", "CNAME", "DNSKEY", "MX", "NS", "PTR", "RRSIG", "SOA", "SRV", "TXT"];
+const MAX_PAYLOAD: usize = 1400;
+/// RFC 9293's, and the greatest `SO_MARK`.
+const MAX_MARK: u32 = u32::MAX;
+
+/// keepalived's name, less its own name.
+const HELO: &str = "lbctl.invalid";
+
+pub(super) fn probe(asked: &Asked<'_>, report: &mut Report) -> Option<Probe> {
+    let raw = asked.raw;
+    let key = |name: &str| format!("{}.{name}", raw.path);
+    let (word, span) = match &raw.kind {
+        Field::Refused => return None,
+        Field::Absent => {
+            let names: Vec<_> = TYPES.iter().map(|(name, _)| *name).collect();
+            report.error(
+                &raw.span,
+                key("type"),
+                "is missing",
+                format!("write type = \"tcp\", or another of: {}", names.join(", ")),
+            );
+            return None;
+        }
+        Field::Given(word, span) => (word.as_str(), span),
+    };
+    let Some((word, keys)) = TYPES.iter().find(|(name, _)| *name == word) else {
+        unknown_type(word, span, &key("type"), report);
+        return None;
+    };
+    let has_network = !matches!(*word, "script" | "file");
+    for (given, place) in &raw.given {
+        let fits = COMMON.contains(given) || keys.contains(given) || (has_network && NETWORK.contains(given));
+        if !fits {
+            let homes: Vec<_> =
+                TYPES.iter().filter(|(_, keys)| keys.contains(given)).map(|(name, _)| *name).collect();
+            let homes = if homes.is_empty() { "that use the network".to_owned() } else { homes.join(", ") };
+            report.error(
+                place,
+                key(given),
+                format!("a {word} check has no such key"),
+                format!("remove it; it is for checks of type {homes}"),
+            );
+        }
+    }
+    let kind = kind(word, raw, report);
+    let connect = connect(asked, word, report);
+    let source = source(raw, connect.as_ref().ok().copied().flatten(), report);
+    let fwmark = match &raw.fwmark {
+        Field::Absent => Some(None),
+        field @ (Field::Refused | Field::Given(..)) => {
+            super::check::number(field, &key("fwmark"), (1, MAX_MARK), 1, report).map(Some)
+        }
+    };
+    Some(Probe { kind: kind?, connect: connect.ok()??, source: source?, fwmark: fwmark? })
+}
+
+fn unknown_type(word: &str, span: &Span, key: &str, report: &mut Report) {
+    const ALIASES: [(&str, &str); 12] = [
+        ("tcp_check", "tcp"),
+        ("http_get", "http"),
+        ("ssl_get", "https"),
+        ("ssl", "https"),
+        ("smtp_check", "smtp"),
+        ("dns_check", "dns"),
+        ("udp_check", "udp"),
+        ("ping_check", "ping"),
+        ("icmp", "ping"),
+        ("misc_check", "script"),
+        ("exec", "script"),
+        ("file_check", "file"),
+    ];
+    let lower = word.to_lowercase();
+    let alias = ALIASES.iter().find(|(alias, _)| *alias == lower).map(|(_, ours)| *ours);
+    let names: Vec<_> = TYPES.iter().map(|(name, _)| *name).collect();
+    let help = match alias.or_else(|| closest(word, names.iter().copied())) {
+        Some(meant) => format!("did you mean \"{meant}\"? use one of: {}", names.join(", ")),
+        None => format!("use one of: {}", names.join(", ")),
+    };
+    report.error(span, key, format!("{} is not a type of check", quoted(word)), help);
+}
+
+/// Who is asked; `Err` if that is wrong, `Ok(None)` if it depends on something else that is wrong.
+fn connect(asked: &Asked<'_>, word: &str, report: &mut Report) -> Result<Option<SocketAddr>, ()> {
+    let raw = asked.raw;
+    let key = format!("{}.connect", raw.path);
+    let port = match word {
+        "ping" | "script" | "file" => None,
+        "smtp" => Some(25),
+        "dns" => Some(53),
+        _ => asked.target.map(|(_, port)| port),
+    };
+    let (ip, port, span) = match &raw.connect {
+        Field::Refused => return Err(()),
+        Field::Absent => {
+            let Some((ip, server)) = asked.target else { return Ok(None) };
+            // A mail or name server listens where the virtual server does, if that is one port.
+            let port = match word {
+                "smtp" | "dns" if server != 0 => server,
+                _ => port.unwrap_or_default(),
+            };
+            (ip, port, &raw.span)
+        }
+        // keepalived's connect_port.
+        Field::Given(text, span)
+            if text.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok()) =>
+        {
+            let Some((ip, _)) = asked.target else { return Ok(None) };
+            (ip, text.trim_start_matches(':').parse().unwrap_or_default(), span)
+        }
+        Field::Given(text, span) => match address::parse(text) {
+            Ok(written) => {
+                let same = asked.target.map(|(_, port)| port).or(port);
+                (written.address, written.port.or(same).unwrap_or_default(), span)
+            }
+            Err(Problem { message, help }) => {
+                report.error(span, key, message, help);
+                return Err(());
+            }
+        },
+    };
+    let needs_port = !matches!(word, "ping" | "script" | "file" | "path");
+    if needs_port && port == 0 {
+        let message = "the virtual server has no one port that could be checked";
+        report.error(span, key, message, format!("write connect = \"{}\"", address::with_port(ip, 80)));
+        return Err(());
+    }
+    Ok(Some(SocketAddr::new(ip, if needs_port || word == "path" { port } else { 0 })))
+}
+
+fn source(raw: &RawCheck, connect: Option<SocketAddr>, report: &mut Report) -> Option<Option<IpAddr>> {
+    let (text, span) = match &raw.source_address {
+        Field::Absent => return Some(None),
+        Field::Refused => return None,
+        Field::Given(text, span) => (text, span),
+    };
+    let key = format!("{}.source_address", raw.path);
+    let Ok(address) = text.parse::<IpAddr>() else {
+        let help = "write one of this host's addresses without a port, such as 192.168.4.2";
+        report.error(span, key, format!("{} is not an IP address", quoted(text)), help);
+        return None;
+    };
+    if connect.is_some_and(|connect| connect.is_ipv4() != address.is_ipv4()) {
+        let message = format!("{address} is not of the address family that is connected to");
+        report.error(span, key, message, "write one of this host's addresses of the other family");
+        return None;
+    }
+    Some(Some(address))
+}
+
+fn kind(word: &str, raw: &RawCheck, report: &mut Report) -> Option<ProbeKind> {
+    let key = |name: &str| format!("{}.{name}", raw.path);
+    match word {
+        "tcp" => Some(ProbeKind::Tcp),
+        "http" | "https" => http(word == "https", raw, report).map(|http| ProbeKind::Http(Box::new(http))),
+        "smtp" => Some(ProbeKind::Smtp { helo: host_name(&raw.helo, &key("helo"), HELO, report)? }),
+        "dns" => dns(raw, report).map(ProbeKind::Dns),
+        "udp" => {
+            let payload = bytes(&raw.payload, &key("payload"), false, report);
+            let expect = bytes(&raw.expect, &key("expect"), true, report);
+            let payload = payload?.unwrap_or_default().into_iter().map(Option::unwrap_or_default).collect();
+            Some(ProbeKind::Udp { payload: Bytes(payload), expect: expect?.map(Pattern) })
+        }
+        "ping" => Some(ProbeKind::Ping),
+        "script" => script(raw, report),
+        "file" => match &raw.file {
+            Field::Refused => None,
+            Field::Given(path, _) if path.starts_with('/') && !path.contains('\0') => {
+                Some(ProbeKind::File { path: path.clone() })
+            }
+            Field::Given(path, span) => {
+                report.error(
+                    span,
+                    key("file"),
+                    format!("{} is not a whole path", quoted(path)),
+                    "begin it with a slash",
+                );
+                None
+            }
+            Field::Absent => {
+                report.error(&raw.span, key("file"), "is missing", "write file = \"/run/web1.weight\"");
+                None
+            }
+        },
+        _ => Some(ProbeKind::Path),
+    }
+}
+
+fn script(raw: &RawCheck, report: &mut Report) -> Option<ProbeKind> {
+    let key = |name: &str| format!("{}.{name}", raw.path);
+    let user = text(&raw.user)?;
+    let (command, span) = match &raw.command {
+        Field::Refused => return None,
+        Field::Absent => {
+            report.error(
+                &raw.span,
+                key("command"),
+                "is missing",
+                "write command = \"/usr/local/bin/check-web\"",
+            );
+            return None;
+        }
+        Field::Given(command, span) => (command, span),
+    };
+    match Script::parse(command, user) {
+        Ok(script) => Some(ProbeKind::Script { script, weight_by_exit: flag(&raw.weight_by_exit)? }),
+        Err(error) => {
+            let help = "write a program and its arguments; quotes work as in a shell, nothing else does";
+            report.error(span, key("command"), error.to_string(), help);
+            None
+        }
+    }
+}
+
+fn dns(raw: &RawCheck, report: &mut Report) -> Option<DnsProbe> {
+    let key = |name: &str| format!("{}.{name}", raw.path);
+    let record_type = match &raw.record_type {
+        Field::Absent => Some("SOA".to_owned()),
+        Field::Refused => None,
+        Field::Given(word, span) => {
+            let upper = word.to_uppercase();
+            let known = RECORD_TYPES.contains(&upper.as_str());
+            if !known {
+                let help = format!("use one of: {}", RECORD_TYPES.join(", "));
+                report.error(
+                    span,
+                    key("record_type"),
+                    format!("{} is not a record type", quoted(word)),
+                    help,
+                );
+            }
+            known.then_some(upper)
+        }
+    };
+    let name = match &raw.name {
+        Field::Absent => Some(".".to_owned()),
+        Field::Refused => None,
+        Field::Given(name, span) => {
+            let bare = name.strip_suffix('.').unwrap_or(name);
+            let fits = bare.len() <= 253 && bare.split('.').all(|label| (1..=63).contains(&label.len()));
+            let fits = fits && bare.chars().all(|c| c.is_ascii_graphic());
+            if bare.is_empty() || fits {
+                Some(format!("{bare}."))
+            } else {
+                let message = format!("{} is not a domain name", quoted(name));
+                report.error(
+                    span,
+                    key("name"),
+                    message,
+                    "write a name such as www.example.org; the root is \".\"",
+                );
+                None
+            }
+        }
+    };
+    Some(DnsProbe { record_type: record_type?, name: name?, expect: text(&raw.expect)? })
+}
+
+fn http(is_tls: bool, raw: &RawCheck, report: &mut Report) -> Option<HttpProbe> {
+    let key = |name: &str| format!("{}.{name}", raw.path);
+    let method =
+        choice(&raw.method, &key("method"), &[("GET", HttpMethod::Get), ("HEAD", HttpMethod::Head)], report);
+    let versions = [("1.1", HttpVersion::Http11), ("1.0", HttpVersion::Http10)];
+    let version = choice(&raw.http_version, &key("http_version"), &versions, report);
+    let path = match &raw.url_path {
+        Field::Absent => Some("/".to_owned()),
+        Field::Refused => None,
+        Field::Given(path, span) => {
+            let fits =
+                path.starts_with('/') && hyper::http::uri::PathAndQuery::try_from(path.as_str()).is_ok();
+            if !fits {
+                let help = "begin it with a slash, and write spaces and the like as %20";
+                report.error(span, key("path"), format!("{} is not a path", quoted(path)), help);
+            }
+            fits.then(|| path.clone())
+        }
+    };
+    let host = match &raw.host {
+        Field::Absent => Some(None),
+        field @ (Field::Refused | Field::Given(..)) => {
+            let fits = |text: &str| text.parse::<hyper::http::uri::Authority>().is_ok();
+            checked(field, &key("host"), "a host name", "write a name such as www.example.org", fits, report)
+                .map(Some)
+        }
+    };
+    let sni = match &raw.sni {
+        Field::Absent => Some(None),
+        field @ (Field::Refused | Field::Given(..)) => {
+            let fits = |text: &str| rustls::pki_types::DnsName::try_from(text).is_ok();
+            checked(field, &key("sni"), "a host name", "write a name such as www.example.org", fits, report)
+                .map(Some)
+        }
+    };
+    let body_regex = match &raw.body_regex {
+        Field::Absent => Some(None),
+        Field::Refused => None,
+        Field::Given(pattern, span) => match regex::bytes::Regex::new(pattern) {
+            Ok(_) => Some(Some(pattern.clone())),
+            Err(error) => {
+                let reason = error.to_string().replace('\n', " ");
+                let message = format!("{} is not a regular expression", quoted(pattern));
+                report.error(span, key("body_regex"), message, format!("correct it: {}", reason.trim()));
+                None
+            }
+        },
+    };
+    let digest = digest(&raw.digest, &key("digest"), report);
+    if method == Some(HttpMethod::Head) {
+        for (name, field) in [("digest", &raw.digest), ("body", &raw.body), ("body_regex", &raw.body_regex)] {
+            if let Field::Given(_, span) = field {
+                report.error(
+                    span,
+                    key(name),
+                    "the answer to HEAD has no body",
+                    "use method = \"GET\", or remove it",
+                );
+            }
+        }
+    }
+    let (headers, status) = (headers(raw, report), status(raw, report));
+    let tls = match is_tls {
+        // As keepalived, which verifies nothing: what is checked is the service, not the certificate.
+        true => Some(Tls { verify: flag(&raw.verify)?, sni: sni? }),
+        false => None,
+    };
+    Some(HttpProbe {
+        tls,
+        method: method?,
+        path: path?,
+        host: host?,
+        version: version?,
+        status: status?,
+        digest: digest?,
+        body: text(&raw.body)?,
+        body_regex: body_regex?,
+        headers: headers?,
+        follow: flag(&raw.follow)?,
+    })
+}
+
+fn status(raw: &RawCheck, report: &mut Report) -> Option<Vec<(u16, u16)>> {
+    let fields = match &raw.status {
+        Field::Absent => return Some(vec![(200, 299)]),
+        Field::Refused => return None,
+        Field::Given(fields, _) => fields,
+    };
+    let mut ranges = Vec::with_capacity(fields.len());
+    let mut is_right = true;
+    for field in fields {
+        let Field::Given(text, span) = field else { continue };
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let code = |text: &str| text.trim().parse::<u16>().ok().filter(|code| (100..=599).contains(code));
+        match (code(first), code(last)) {
+            (Some(first), Some(last)) if first <= last => ranges.push((first, last)),
+            _ => {
+                let span = if span.is_empty() { &raw.span } else { span };
+                let message = format!("{} is neither a status nor a range of them", quoted(text));
+                report.error(
+                    span,
+                    format!("{}.status", raw.path),
+                    message,
+                    "write \"200\" or \"200-299\", from 100 to 599",
+                );
+                is_right = false;
+            }
+        }
+    }
+    if fields.is_empty() {
+        report.error(&raw.span, format!("{}.status", raw.path), "is empty", "write \"200-299\"");
+        is_right = false;
+    }
+    ranges.sort_unstable();
+    is_right.then_some(ranges)
+}
+
+fn headers(raw: &RawCheck, report: &mut Report) -> Option<Vec<(String, String)>> {
+    let fields = match &raw.headers {
+        Field::Absent => return Some(Vec::new()),
+        Field::Refused => return None,
+        Field::Given(fields, _) => fields,
+    };
+    let mut headers = Vec::with_capacity(fields.len());
+    let mut is_right = true;
+    for (name, field) in fields {
+        let Field::Given(value, span) = field else { continue };
+        let fits = hyper::header::HeaderName::try_from(name.as_str()).is_ok()
+            && hyper::header::HeaderValue::try_from(value.as_str()).is_ok();
+        if fits {
+            headers.push((name.to_lowercase(), value.clone()));
+        } else {
+            let message = format!("{} is not a header", quoted(&format!("{name}: {value}")));
+            report.error(
+                span,
+                format!("{}.headers", raw.path),
+                message,
+                "write headers = { accept = \"text/html\" }",
+            );
+            is_right = false;
+        }
+    }
+    headers.sort();
+    is_right.then_some(headers)
+}
+
+fn digest(field: &Field<String>, key: &str, report: &mut Report) -> Option<Option<Digest>> {
+    let (text, span) = match field {
+        Field::Absent => return Some(None),
+        Field::Refused => return None,
+        Field::Given(text, span) => (text, span),
+    };
+    let bytes = hex(text).and_then(|bytes| bytes.into_iter().collect::<Option<Vec<u8>>>());
+    let digest = bytes.and_then(|bytes| {
+        let md5 = <[u8; 16]>::try_from(bytes.as_slice()).map(Digest::Md5);
+        md5.or_else(|_| <[u8; 32]>::try_from(bytes.as_slice()).map(Digest::Sha256)).ok()
+    });
+    if digest.is_none() {
+        let help =
+            "write the 32 hexadecimal digits of an MD5 digest (as genhash prints it) or the 64 of SHA-256";
+        report.error(span, key, format!("{} is not a digest", quoted(text)), help);
+        return None;
+    }
+    Some(digest)
+}
+
+/// Hexadecimal digits with or without blanks between bytes; `XX` is any byte.
+fn hex(text: &str) -> Option<Vec<Option<u8>>> {
+    let digits: Vec<char> = text.chars().filter(|c| !c.is_whitespace()).collect();
+    let (pairs, rest) = digits.as_chunks::<2>();
+    let byte = |pair: &[char; 2]| {
+        let text: String = pair.iter().collect();
+        match text.as_str() {
+            "XX" | "xx" => Some(None),
+            _ if text.starts_with('+') => None,
+            _ => u8::from_str_radix(&text, 16).ok().map(Some),
+        }
+    };
+    if rest.is_empty() { pairs.iter().map(byte).collect() } else { None }
+}
+
+/// Text as it is, or what follows `hex:` in hexadecimal.
+fn bytes(
+    field: &Field<String>,
+    key: &str,
+    may_have_any: bool,
+    report: &mut Report,
+) -> Option<Option<Vec<Option<u8>>>> {
+    let (text, span) = match field {
+        Field::Absent => return Some(None),
+        Field::Refused => return None,
+        Field::Given(text, span) => (text, span),
+    };
+    let bytes = match text.strip_prefix("hex:") {
+        Some(digits) => hex(digits),
+        None => Some(text.bytes().map(Some).collect()),
+    };
+    let bytes = bytes.filter(|bytes| may_have_any || bytes.iter().all(Option::is_some));
+    match bytes {
+        Some(bytes) if bytes.len() <= MAX_PAYLOAD => Some(Some(bytes)),
+        Some(bytes) => {
+            let message = format!("has {} bytes", bytes.len());
+            report.error(
+                span,
+                key,
+                message,
+                format!("write at most {MAX_PAYLOAD}, which fit into one packet"),
+            );
+            None
+        }
+        None => {
+            let message = format!("{} is not hexadecimal", quoted(text));
+            let any = if may_have_any { "; XX is any byte" } else { "" };
+            report.error(
+                span,
+                key,
+                message,
+                format!("write two digits for each byte, such as \"hex:0aff\"{any}"),
+            );
+            None
+        }
+    }
+}
+
+fn host_name(field: &Field<String>, key: &str, default: &str, report: &mut Report) -> Option<String> {
+    if matches!(field, Field::Absent) {
+        return Some(default.to_owned());
+    }
+    let fits = |text: &str| {
+        (1..=255).contains(&text.len()) && text.chars().all(|c| c.is_ascii_graphic() && c != '<' && c != '>')
+    };
+    checked(field, key, "a host name", "write a name such as lvs1.example.org", fits, report)
+}
+
+fn checked(
+    field: &Field<String>,
+    key: &str,
+    what: &str,
+    help: &str,
+    fits: impl Fn(&str) -> bool,
+    report: &mut Report,
+) -> Option<String> {
+    match field {
+        Field::Given(text, _) if fits(text) => Some(text.clone()),
+        Field::Given(text, span) => {
+            report.error(span, key, format!("{} is not {what}", quoted(text)), help);
+            None
+        }
+        Field::Absent | Field::Refused => None,
+    }
+}
+
+fn choice<T: Copy + Default>(
+    field: &Field<String>,
+    key: &str,
+    choices: &[(&str, T)],
+    report: &mut Report,
+) -> Option<T> {
+    let (text, span) = match field {
+        Field::Absent => return Some(T::default()),
+        Field::Refused => return None,
+        Field::Given(text, span) => (text, span),
+    };
+    let found = choices.iter().find(|(word, _)| word.eq_ignore_ascii_case(text)).map(|(_, value)| *value);
+    if found.is_none() {
+        let names: Vec<_> = choices.iter().map(|(word, _)| quoted(word)).collect();
+        report.error(
+            span,
+            key,
+            format!("{} is not known", quoted(text)),
+            format!("use {}", names.join(" or ")),
+        );
+    }
+    found
+}
+
+fn text(field: &Field<String>) -> Option<Option<String>> {
+    match field {
+        Field::Absent => Some(None),
+        Field::Refused => None,
+        Field::Given(text, _) => Some(Some(text.clone())),
+    }
+}
+
+fn flag(field: &Field<bool>) -> Option<bool> {
+    match field {
+        Field::Absent => Some(false),
+        Field::Refused => None,
+        Field::Given(value, _) => Some(*value),
+    }
+}
