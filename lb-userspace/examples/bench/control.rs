@@ -13,7 +13,7 @@ use lb_userspace::dataplane::tables::Tables;
 use lb_userspace::list::{self, ListArgs, Source as _};
 use lb_userspace::plane::applied::Applied;
 use lb_userspace::plane::apply::{Hop, Hops, apply};
-use lb_userspace::plane::desired::{Desired, DesiredService, ServerKey, ServiceKey};
+use lb_userspace::plane::desired::{Desired, DesiredServer, DesiredService, ServerKey, ServiceKey};
 use lb_userspace::plane::plan::{Limits, plan};
 use lb_userspace::plane::store::Store as _;
 
@@ -33,11 +33,11 @@ const PORT: u16 = 80;
 pub(crate) fn control_plane() -> Result<Vec<ControlTime>> {
     let mut tables = loader::load(None, Capacity { ipv4: CONNECTIONS, ipv6: 1024 })?.tables;
     let key = ServiceKey { protocol: protocol::TCP, address: [10, 255, 0, 1].into(), port: PORT };
-    let servers: Vec<_> = (0..REAL_SERVERS).map(|n| (server(n), n % 5 + 1)).collect();
+    let servers: Vec<_> = (0..REAL_SERVERS).map(|n| DesiredServer::new(server(n), n % 5 + 1)).collect();
     let link = Hop::Link { to: [2; 6], from: [4; 6], interface: 1, vlan: 0 };
-    let hops: Hops = servers.iter().map(|(server, _)| (server.address, link)).collect();
-    let service = DesiredService { scheduler: SchedulerCode::Wrr, servers };
-    let desired = Desired { services: [(key, service)].into() };
+    let hops: Hops = servers.iter().map(|server| (server.key.address, link)).collect();
+    let service = DesiredService::new(SchedulerCode::Wrr, servers);
+    let desired = Desired { services: [(key, service)].into(), ..Desired::default() };
 
     let apply_all = timed("apply 10,000 real servers", || reach(&mut tables, &desired, &hops))?;
     let apply_none =

@@ -18,7 +18,7 @@ use super::rates::Rates;
 use super::{ListArgs, run};
 use crate::plane::applied::Applied;
 use crate::plane::apply::{Hop, Hops, apply};
-use crate::plane::desired::{Desired, DesiredService, ServerKey, ServiceKey};
+use crate::plane::desired::{Desired, DesiredServer, DesiredService, ServerKey, ServiceKey};
 use crate::plane::plan::{Limits, plan};
 
 const TCP: u8 = protocol::TCP;
@@ -43,12 +43,13 @@ impl Director {
 
     /// Adds a `wrr` virtual server, or changes its real servers; all are reachable through a link.
     fn serve(&mut self, protocol: u8, virtual_server: &str, servers: &[(&str, u32)]) -> &mut Self {
-        let servers: Vec<_> = servers.iter().map(|(name, weight)| (server(name), *weight)).collect();
-        for (key, _) in &servers {
+        let servers: Vec<_> =
+            servers.iter().map(|(name, weight)| DesiredServer::new(server(name), *weight)).collect();
+        for DesiredServer { key, .. } in &servers {
             let link = Hop::Link { to: [2; 6], from: [4; 6], interface: 2, vlan: 0 };
             self.hops.entry(key.address).or_insert(link);
         }
-        let service = DesiredService { scheduler: SchedulerCode::Wrr, servers };
+        let service = DesiredService::new(SchedulerCode::Wrr, servers);
         self.desired.services.insert(service_key(protocol, virtual_server), service);
         self.reach()
     }

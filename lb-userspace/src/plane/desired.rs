@@ -7,7 +7,12 @@ use std::net::IpAddr;
 use lb_common::layout::SchedulerCode;
 use lb_common::net::protocol;
 
-use crate::config::{Config, Protocol, Scheduler};
+use ipnet::IpNet;
+
+use crate::config::{
+    Config, ConnectionRules, Forwarding, OnFailure, Persistence, Protocol, RealServer, Scheduler,
+    SchedulerFlags, Thresholds,
+};
 
 /// A virtual server's name: protocol, address and port. Sorted as `ipvsadm -L` lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
@@ -67,20 +72,92 @@ impl fmt::Display for ServerKey {
     }
 }
 
+/// A real server of a virtual server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DesiredServer {
+    /// Its name.
+    pub key: ServerKey,
+    /// Its weight; 0 takes no new connections.
+    pub weight: u32,
+    /// How packets get to it.
+    pub forwarding: Forwarding,
+    /// How many connections it takes.
+    pub thresholds: Thresholds,
+    /// It has failed its checks: [`DesiredService::on_failure`] says what becomes of its connections.
+    pub failed: bool,
+}
+
+impl DesiredServer {
+    /// By direct routing, without limits, in good health.
+    pub fn new(key: ServerKey, weight: u32) -> Self {
+        Self {
+            key,
+            weight,
+            forwarding: Forwarding::default(),
+            thresholds: Thresholds::default(),
+            failed: false,
+        }
+    }
+}
+
 /// A virtual server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DesiredService {
+    /// Its other names, sorted: those of a group but for the first, which is its key in [`Desired::services`].
+    pub also: Vec<ServiceKey>,
     /// Who chooses the real server.
     pub scheduler: SchedulerCode,
-    /// The real servers and their weights, in the configuration's order.
-    pub servers: Vec<(ServerKey, u32)>,
+    /// Flags of `sh` and `mh`.
+    pub flags: SchedulerFlags,
+    /// The real servers, in the configuration's order.
+    pub servers: Vec<DesiredServer>,
+    /// Whether clients stay with a real server.
+    pub persistence: Option<Persistence>,
+    /// Each datagram is scheduled on its own.
+    pub one_packet: bool,
+    /// Another director serves it now: packets go to the kernel.
+    pub standby: bool,
+    /// Who may connect.
+    pub admission: Admission,
+    /// What becomes of connections of a real server that has failed.
+    pub on_failure: OnFailure,
+}
+
+/// Who may connect to a virtual server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Admission {
+    /// New connections per second from one source address.
+    pub rate_limit: Option<u32>,
+    /// See [`crate::config::Scheduling::allow`]; sorted.
+    pub allow: Vec<IpNet>,
+    /// See [`crate::config::Scheduling::deny`]; sorted.
+    pub deny: Vec<IpNet>,
+}
+
+impl DesiredService {
+    /// With one name and nothing but these.
+    pub fn new(scheduler: SchedulerCode, servers: Vec<DesiredServer>) -> Self {
+        Self {
+            also: Vec::new(),
+            scheduler,
+            flags: SchedulerFlags::default(),
+            servers,
+            persistence: None,
+            one_packet: false,
+            standby: false,
+            admission: Admission::default(),
+            on_failure: OnFailure::default(),
+        }
+    }
 }
 
 /// All virtual servers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Desired {
-    /// By name.
+    /// By name; those of a group by the lowest of its names.
     pub services: BTreeMap<ServiceKey, DesiredService>,
+    /// Timeouts of all connections, and what ends them early.
+    pub rules: ConnectionRules,
 }
 
 /// The datapath's word for a scheduler.
@@ -106,34 +183,46 @@ fn code(scheduler: Scheduler) -> SchedulerCode {
 impl Desired {
     /// What the configuration asks for.
     pub fn from_config(config: &Config) -> Self {
-        let services = config.virtual_servers.iter().map(|server| {
-            let key = ServiceKey {
-                protocol: match server.protocol {
-                    Protocol::Tcp => protocol::TCP,
-                    Protocol::Udp => protocol::UDP,
-                },
-                address: server.address,
-                port: server.port,
+        let services = config.virtual_servers.iter().filter_map(|server| {
+            let protocol = match server.protocol {
+                Protocol::Tcp => protocol::TCP,
+                Protocol::Udp => protocol::UDP,
+            };
+            let name = |(address, port)| ServiceKey { protocol, address, port };
+            let mut names: Vec<ServiceKey> = server.endpoints().into_iter().map(name).collect();
+            names.sort_unstable();
+            let mut names = names.into_iter();
+            let first = names.next()?;
+            let scheduling = &server.scheduling;
+            let real_server = |real: &RealServer| DesiredServer {
+                key: ServerKey { address: real.address, port: real.port },
+                weight: real.weight,
+                forwarding: real.forwarding,
+                thresholds: real.thresholds,
+                failed: false,
             };
             let service = DesiredService {
+                also: names.collect(),
                 scheduler: code(server.scheduler),
-                servers: server
-                    .real_servers
-                    .iter()
-                    .map(|real| (ServerKey { address: real.address, port: real.port }, real.weight))
-                    .collect(),
+                flags: scheduling.scheduler_flags,
+                servers: server.real_servers.iter().map(real_server).collect(),
+                persistence: scheduling.persistence,
+                one_packet: scheduling.one_packet,
+                standby: false,
+                admission: Admission {
+                    rate_limit: scheduling.rate_limit,
+                    allow: scheduling.allow.clone(),
+                    deny: scheduling.deny.clone(),
+                },
+                on_failure: scheduling.on_failure,
             };
-            (key, service)
+            Some((first, service))
         });
-        Self { services: services.collect() }
+        Self { services: services.collect(), rules: config.director.connection_rules.clone() }
     }
 
     /// The addresses of all real servers.
     pub fn real_addresses(&self) -> std::collections::BTreeSet<IpAddr> {
-        self.services
-            .values()
-            .flat_map(|service| &service.servers)
-            .map(|(server, _)| server.address)
-            .collect()
+        self.services.values().flat_map(|service| &service.servers).map(|server| server.key.address).collect()
     }
 }

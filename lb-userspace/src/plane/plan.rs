@@ -11,7 +11,7 @@ use lb_common::layout::{DestinationRef, RING_HEADER, RingPlace, SchedulerCode, S
 use lb_common::sched::{self, Candidate, WrrBounds, WrrState};
 
 use super::applied::{Applied, AppliedServer, AppliedService};
-use super::desired::{Desired, DesiredService, ServerKey, ServiceKey};
+use super::desired::{Desired, DesiredServer, DesiredService, ServerKey, ServiceKey};
 
 /// One change of one table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -196,13 +196,14 @@ type List = Vec<Candidate<DestinationRef>>;
 impl Planner {
     fn add(&mut self, key: &ServiceKey, id: u16, service: &DesiredService) -> Result<(), PlanError> {
         let mut added = List::new();
-        for (order, (server, weight)) in (1..).zip(&service.servers) {
+        for (order, server) in (1..).zip(&service.servers) {
             let Some(reference) = self.ids.take() else {
                 self.missing += 1;
                 continue;
             };
-            self.build.push(Step::AddServer { reference, service: id, key: *server, weight: *weight, order });
-            added.push(Candidate { server: reference, weight: *weight });
+            let DesiredServer { key, weight, .. } = *server;
+            self.build.push(Step::AddServer { reference, service: id, key, weight, order });
+            added.push(Candidate { server: reference, weight });
         }
         let (list, state) = put_at_head(List::new(), WrrState::default(), &added);
         let ring = if service.scheduler == SchedulerCode::Rr {
@@ -225,7 +226,8 @@ impl Planner {
             old.listed().map(|s| Candidate { server: s.reference, weight: s.weight }).collect();
         let mut list = before.clone();
         let mut state = WrrState::advanced(&fitting(&before), old.progress);
-        let wanted: BTreeMap<ServerKey, u32> = new.servers.iter().copied().collect();
+        let wanted: BTreeMap<ServerKey, u32> =
+            new.servers.iter().map(|server| (server.key, server.weight)).collect();
         // As an operator at ipvsadm would: deletions, then weights, then additions, each one a change.
         for gone in old.listed().filter(|server| !wanted.contains_key(&server.key)) {
             self.retire.push(Step::Retire { reference: gone.reference });
@@ -248,7 +250,7 @@ impl Planner {
             old.servers.iter().map(|server| (server.key, server)).collect();
         let mut order = old.servers.iter().map(|server| server.order).max().unwrap_or(0);
         let mut added = List::new();
-        for (server, weight) in &new.servers {
+        for DesiredServer { key: server, weight, .. } in &new.servers {
             let weight = *weight;
             order = order.saturating_add(1);
             let reference = match known.get(server) {

@@ -1,6 +1,6 @@
 use super::applied::Applied;
 use super::apply::{Hop, Hops, apply};
-use super::desired::{Desired, DesiredService, ServerKey, ServiceKey};
+use super::desired::{Desired, DesiredServer, DesiredService, ServerKey, ServiceKey};
 use super::janitor;
 use super::plan::{Limits, Step, plan};
 use super::store::Store;
@@ -40,12 +40,16 @@ fn desired() -> impl Strategy<Value = Desired> {
     let servers = prop::collection::btree_map(0u8..8, 0u32..6, 0..6);
     let service = (servers.prop_shuffle_values(), any::<bool>());
     prop::collection::btree_map(0u8..5, service, 0..5).prop_map(|services| Desired {
+        rules: Default::default(),
         services: services
             .into_iter()
             .map(|(number, (servers, wrr))| {
                 let scheduler = if wrr { SchedulerCode::Wrr } else { SchedulerCode::Rr };
-                let servers = servers.into_iter().map(|(n, weight)| (server_key(n), weight)).collect();
-                (service_key(number), DesiredService { scheduler, servers })
+                let servers = servers
+                    .into_iter()
+                    .map(|(n, weight)| DesiredServer::new(server_key(n), weight))
+                    .collect();
+                (service_key(number), DesiredService::new(scheduler, servers))
             })
             .collect(),
     })
@@ -65,17 +69,18 @@ impl<S: Strategy<Value = std::collections::BTreeMap<u8, u32>> + 'static> Shuffle
 fn reached(tables: &MemoryTables) -> Desired {
     let applied = Applied::read(tables);
     let services = applied.services.iter().map(|(key, service)| {
-        let mut servers: Vec<_> = service.listed().map(|server| (server.key, server.weight)).collect();
-        servers.sort();
-        (*key, DesiredService { scheduler: service.scheduler.unwrap(), servers })
+        let mut servers: Vec<_> =
+            service.listed().map(|server| DesiredServer::new(server.key, server.weight)).collect();
+        servers.sort_by_key(|server| server.key);
+        (*key, DesiredService::new(service.scheduler.unwrap(), servers))
     });
-    Desired { services: services.collect() }
+    Desired { services: services.collect(), rules: Default::default() }
 }
 
 fn sorted(desired: &Desired) -> Desired {
     let mut desired = desired.clone();
     for service in desired.services.values_mut() {
-        service.servers.sort();
+        service.servers.sort_by_key(|server| server.key);
     }
     desired
 }
@@ -137,9 +142,9 @@ proptest! {
 }
 
 fn one_service(servers: &[(u8, u32)]) -> Desired {
-    let servers = servers.iter().map(|(n, weight)| (server_key(*n), *weight)).collect();
-    let service = DesiredService { scheduler: SchedulerCode::Wrr, servers };
-    Desired { services: [(service_key(0), service)].into() }
+    let servers = servers.iter().map(|(n, weight)| DesiredServer::new(server_key(*n), *weight)).collect();
+    let service = DesiredService::new(SchedulerCode::Wrr, servers);
+    Desired { services: [(service_key(0), service)].into(), rules: Default::default() }
 }
 
 fn reach(tables: &mut MemoryTables, desired: &Desired) -> Vec<Step> {

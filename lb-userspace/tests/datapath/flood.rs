@@ -69,7 +69,7 @@ fn prepare(side: &mut impl Side) {
         (name(TCP, vip(80)), service(SchedulerCode::Wrr, 80, &servers)),
         (name(TCP, vip6(80)), service(SchedulerCode::Wrr, 80, &servers6)),
     ];
-    side.configure(&Desired { services: services.into() }, &hops());
+    side.configure(&Desired { services: services.into(), ..Desired::default() }, &hops());
 }
 
 /// Forged SYNs of one family: everything but the source is the same.

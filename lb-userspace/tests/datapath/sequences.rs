@@ -75,7 +75,10 @@ fn desired(scheduler: SchedulerCode, weights: &[Option<u32>]) -> Desired {
     let servers: Vec<(Server, u32)> =
         SERVERS.into_iter().zip(weights).filter_map(|(server, weight)| Some((server, (*weight)?))).collect();
     let service = service(scheduler, 80, &servers);
-    Desired { services: [TCP, UDP].map(|protocol| (name(protocol, vip(80)), service.clone())).into() }
+    Desired {
+        services: [TCP, UDP].map(|protocol| (name(protocol, vip(80)), service.clone())).into(),
+        ..Desired::default()
+    }
 }
 
 /// Which real server a frame went to.

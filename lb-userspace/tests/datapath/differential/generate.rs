@@ -48,7 +48,7 @@ impl Change {
             Self::Configure(weights) => {
                 let mut desired = world::world();
                 let servers = desired.services.values_mut().flat_map(|service| &mut service.servers);
-                servers.zip(weights.iter().cycle()).for_each(|((_, old), weight)| *old = *weight);
+                servers.zip(weights.iter().cycle()).for_each(|(server, weight)| server.weight = *weight);
                 side.configure(&desired, &world::hops());
             }
             Self::Idle(ticks) => side.idle(*ticks),

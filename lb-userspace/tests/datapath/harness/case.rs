@@ -6,7 +6,7 @@ use lb_common::net::{Be16, Be32, Be128};
 use lb_common::verdict::{Reason, Verdict};
 use lb_userspace::plane::applied::Applied;
 use lb_userspace::plane::apply::{Hop, follow_hops};
-use lb_userspace::plane::desired::{Desired, ServerKey, ServiceKey};
+use lb_userspace::plane::desired::{Desired, DesiredServer, ServerKey, ServiceKey};
 use lb_userspace::plane::janitor;
 use lb_userspace::plane::store::Store;
 use std::net::{IpAddr, SocketAddr};
@@ -280,14 +280,14 @@ fn change(desired: &mut Desired, before: &Before) {
     match before {
         Before::Weight(name, server, weight) => {
             let servers = &mut desired.services.get_mut(name).unwrap().servers;
-            match servers.iter_mut().find(|(other, _)| *other == key(name, server)) {
-                Some((_, old)) => *old = *weight,
-                None => servers.push((key(name, server), *weight)),
+            match servers.iter_mut().find(|other| other.key == key(name, server)) {
+                Some(old) => old.weight = *weight,
+                None => servers.push(DesiredServer::new(key(name, server), *weight)),
             }
         }
         Before::Remove(name, server) => {
             let servers = &mut desired.services.get_mut(name).unwrap().servers;
-            servers.retain(|(other, _)| *other != key(name, server));
+            servers.retain(|other| other.key != key(name, server));
         }
         Before::RemoveService(name) => {
             desired.services.remove(name).unwrap();
@@ -296,7 +296,8 @@ fn change(desired: &mut Desired, before: &Before) {
             let used: usize = desired.services.values().map(|service| service.servers.len()).sum();
             let servers = &mut desired.services.get_mut(name).unwrap().servers;
             for number in (0..).take(LIMITS.servers - used) {
-                servers.push((ServerKey { address: [10, 7, 0, number].into(), port: name.port }, 0));
+                let key = ServerKey { address: [10, 7, 0, number].into(), port: name.port };
+                servers.push(DesiredServer::new(key, 0));
             }
         }
         Before::Frame(_) | Before::Idle(_) | Before::Free | Before::Link(..) => {

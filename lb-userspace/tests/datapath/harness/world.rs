@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use lb_common::layout::SchedulerCode;
 use lb_common::net::MacAddress;
 use lb_userspace::plane::apply::{Hop, Hops};
-use lb_userspace::plane::desired::{Desired, DesiredService, ServerKey, ServiceKey};
+use lb_userspace::plane::desired::{Desired, DesiredServer, DesiredService, ServerKey, ServiceKey};
 
 use super::frame::{TCP, UDP};
 
@@ -100,10 +100,8 @@ pub(crate) fn name(protocol: u8, address: SocketAddr) -> ServiceKey {
 /// A service.
 pub(crate) fn service(scheduler: SchedulerCode, port: u16, servers: &[(Server, u32)]) -> DesiredService {
     let key = |server: &Server| ServerKey { address: server.address, port };
-    DesiredService {
-        scheduler,
-        servers: servers.iter().map(|(server, weight)| (key(server), *weight)).collect(),
-    }
+    let servers = servers.iter().map(|(server, weight)| DesiredServer::new(key(server), *weight)).collect();
+    DesiredService::new(scheduler, servers)
 }
 
 /// Every virtual server of the packet cases.
