@@ -34,6 +34,8 @@ pub(super) async fn run(command: &ListCommand, out: &mut impl Write) -> anyhow::
         true => client::call(&instance.socket(), Method::GET, "/v1/rates").await.ok(),
         false => None,
     };
-    list::run(&command.list, &tables, rates.as_ref(), out, &mut io::stderr().lock())?;
+    let mut arguments = command.list.clone();
+    arguments.orders = crate::orders::Orders::read(&instance.orders_file())?;
+    list::run(&arguments, &tables, rates.as_ref(), out, &mut io::stderr().lock())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -4,6 +4,7 @@
 mod check;
 mod down;
 mod list;
+mod orders;
 mod reload;
 mod up;
 
@@ -15,6 +16,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError, wants_color};
 use crate::director::instance::Instance;
+use crate::orders::Change;
 use crate::realserver::cli::RealserverArgs;
 
 /// A layer-4 load balancer: an XDP program forwards, a daemon keeps its tables.
@@ -41,6 +43,14 @@ enum Command {
     Reload(InstanceArgs),
     /// Say what is wrong with a configuration, without touching anything
     Check(check::CheckArgs),
+    /// Let a real server keep its connections and give it no new ones, until `enable`
+    Drain(orders::DrainArgs),
+    /// Take a real server out as if its checks failed, until `enable`
+    Disable(orders::OrderArgs),
+    /// Lift `drain` and `disable`
+    Enable(orders::OrderArgs),
+    /// Give a real server another weight, until `set-weight … configured`
+    SetWeight(orders::SetWeightArgs),
     /// List virtual servers, real servers, connections and counters, as ipvsadm does
     List(list::ListCommand),
     /// Make this host a real server for direct routing, undo that, or say what is wrong with it
@@ -84,6 +94,10 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Down(args) => down::run(&args, &mut out).await,
         Command::Reload(args) => reload::run(&args, &mut out).await,
         Command::Check(args) => check::run(&args, &mut out),
+        Command::Drain(args) => orders::drain(&args, &mut out).await,
+        Command::Disable(args) => orders::order(&args, Change::Disable, &mut out).await,
+        Command::Enable(args) => orders::order(&args, Change::Enable, &mut out).await,
+        Command::SetWeight(args) => orders::set_weight(&args, &mut out).await,
         Command::List(args) => list::run(&args, &mut out).await,
         Command::Realserver(args) => {
             let vips = |path: &std::path::Path| -> anyhow::Result<_> {

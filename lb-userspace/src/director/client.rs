@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
@@ -18,11 +19,33 @@ use super::api::Refused;
 ///
 /// No daemon answers on the socket, or it refuses, in its own words.
 pub async fn call<A: DeserializeOwned>(socket: &Path, method: Method, path: &str) -> anyhow::Result<A> {
+    exchange(socket, method, path, Bytes::new()).await
+}
+
+/// As [`call`], by POST and with something to say.
+///
+/// # Errors
+///
+/// As of [`call`].
+pub async fn post<A: DeserializeOwned>(socket: &Path, path: &str, say: &impl Serialize) -> anyhow::Result<A> {
+    exchange(socket, Method::POST, path, Bytes::from(serde_json::to_vec(say)?)).await
+}
+
+async fn exchange<A: DeserializeOwned>(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> anyhow::Result<A> {
     let stream = UnixStream::connect(socket).await.with_context(|| format!("{}", socket.display()))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let driver = tokio::spawn(connection);
-    let request =
-        Request::builder().method(method).uri(path).header("host", "lbctl").body(Empty::<Bytes>::new())?;
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "lbctl")
+        .header("content-type", "application/json")
+        .body(Full::new(body))?;
     let response = sender.send_request(request).await?;
     let status = response.status();
     let body = response.into_body().collect().await?.to_bytes();

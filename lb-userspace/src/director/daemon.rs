@@ -120,6 +120,10 @@ async fn serve(director: &mut Director, estimators: &Estimators, request: Reques
         Request::Status(answer) => drop(answer.send(status(director))),
         Request::Rates(answer) => drop(answer.send(estimators.rates())),
         Request::Reload(answer) => drop(answer.send(reload(director).await)),
+        Request::Order(request, answer) => {
+            let done = director.order(&request).map_err(|error| Refused { error: format!("{error:#}") });
+            drop(answer.send(done));
+        }
         Request::Down(answer) => return Some(answer),
     }
     None

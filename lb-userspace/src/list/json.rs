@@ -10,7 +10,9 @@ use super::connections::{Names, real_port, seconds_left, virtual_port};
 use super::drops::Counter;
 use super::rates::{Rate, Rates};
 use super::snapshot::{Link, MaxConnections, Snapshot, live_connections};
-use super::{ListError, Source};
+use super::{ListArgs, ListError, Source};
+use crate::orders::Held;
+use crate::plane::desired::ServiceKey;
 
 #[derive(Serialize)]
 struct List {
@@ -18,6 +20,18 @@ struct List {
     version: &'static str,
     max_connections: MaxConnections,
     virtual_servers: Vec<VirtualServer>,
+    orders: Vec<Ordered>,
+}
+
+/// What an operator has ordered about a real server.
+#[derive(Serialize)]
+struct Ordered {
+    protocol: &'static str,
+    virtual_server: Endpoint,
+    real_server: Endpoint,
+    held: Option<Held>,
+    weight: Option<u32>,
+    since: u64,
 }
 
 #[derive(Serialize)]
@@ -55,6 +69,7 @@ struct Load {
 
 /// Virtual servers, real servers, counters, and rates if they are known.
 pub(super) fn virtual_servers(
+    args: &ListArgs,
     snapshot: &Snapshot,
     rates: Option<&Rates>,
     out: &mut impl Write,
@@ -100,8 +115,27 @@ pub(super) fn virtual_servers(
         version: env!("CARGO_PKG_VERSION"),
         max_connections: snapshot.max_connections,
         virtual_servers: virtual_servers.collect(),
+        orders: orders(args, snapshot),
     };
     pretty(&list, out)
+}
+
+/// Those about virtual servers that are listed.
+fn orders(args: &ListArgs, snapshot: &Snapshot) -> Vec<Ordered> {
+    let is_listed = |key: &ServiceKey| {
+        args.virtual_server.is_none() || snapshot.virtual_servers.iter().any(|service| service.key == *key)
+    };
+    let orders = args.orders.iter().filter(|(service, ..)| is_listed(service));
+    orders
+        .map(|(service, server, order)| Ordered {
+            protocol: protocol_word(service.protocol),
+            virtual_server: Endpoint { address: service.address, port: service.port },
+            real_server: Endpoint { address: server.address, port: server.port },
+            held: order.held,
+            weight: order.weight,
+            since: order.since,
+        })
+        .collect()
 }
 
 #[derive(Serialize)]

@@ -73,6 +73,10 @@ pub struct ListArgs {
     /// Print JSON instead; docs/list.md describes it.
     #[arg(long)]
     pub json: bool,
+
+    /// What an operator has ordered.
+    #[arg(skip)]
+    pub orders: crate::orders::Orders,
 }
 
 fn parse_endpoint(text: &str) -> Result<SocketAddr, String> {
@@ -198,7 +202,7 @@ fn write<S: Source>(
     }
     let snapshot = Snapshot::read(source)?.only(filter)?;
     if args.json {
-        return json::virtual_servers(&snapshot, rates, out);
+        return json::virtual_servers(args, &snapshot, rates, out);
     }
     if filter.is_none() {
         text::banner(&snapshot, out)?;
@@ -212,6 +216,7 @@ fn write<S: Source>(
         // After the listing, also where both go to one terminal.
         out.flush()?;
         text::note_on_retired(&snapshot, notes)?;
+        text::note_on_orders(&args.orders, filter, notes)?;
     }
     Ok(())
 }
