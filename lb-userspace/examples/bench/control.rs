@@ -10,7 +10,7 @@ use lb_common::layout::SchedulerCode;
 use lb_common::net::{Be16, Be32, protocol};
 use lb_userspace::dataplane::loader::{self, Capacity};
 use lb_userspace::dataplane::tables::Tables;
-use lb_userspace::list::{self, ListArgs, Source as _};
+use lb_userspace::list::{self, Beside, ListArgs, Source as _};
 use lb_userspace::plane::applied::Applied;
 use lb_userspace::plane::apply::{Hop, Hops, apply};
 use lb_userspace::plane::desired::{Desired, DesiredServer, DesiredService, ServerKey, ServiceKey};
@@ -45,7 +45,7 @@ pub(crate) fn control_plane() -> Result<Vec<ControlTime>> {
     fill(&tables, &key)?;
     let args = ListArgs { connections: true, ..ListArgs::default() };
     let list_all = timed("list 1,000,000 connections", || {
-        Ok(list::run(&args, &tables, None, &mut io::sink(), &mut io::sink())?)
+        Ok(list::run(&args, &tables, &Beside::default(), &mut io::sink(), &mut io::sink())?)
     })?;
     Ok(vec![apply_all, apply_none, list_all])
 }

@@ -10,6 +10,7 @@ use hyper::Method;
 use super::InstanceArgs;
 use crate::director::lock::Lock;
 use crate::director::{client, teardown};
+use crate::edits::Edits;
 use crate::net::netlink::Netlink;
 
 /// Stop the director and undo everything it did: virtual addresses, the program, its tables.
@@ -42,6 +43,8 @@ pub(super) async fn run(args: &DownArgs, out: &mut impl Write) -> anyhow::Result
     } else {
         writeln!(out, "instance \"{instance}\" is not up")?;
     }
+    // Told to undo everything, also what was edited while no daemon ran.
+    Edits::default().write(&instance.edits_file())?;
     teardown::tidy(instance);
     Ok(ExitCode::SUCCESS)
 }

@@ -7,9 +7,12 @@ use clap::Args;
 use hyper::Method;
 
 use super::InstanceArgs;
-use crate::dataplane::tables::Tables;
+use super::edit::open;
 use crate::director::client;
-use crate::list;
+use crate::director::instance::Instance;
+use crate::edits::Edits;
+use crate::list::zero::Baseline;
+use crate::list::{self, Beside};
 
 /// List virtual servers, real servers, connections and counters, as ipvsadm does.
 ///
@@ -24,18 +27,25 @@ pub(super) struct ListCommand {
 
 pub(super) async fn run(command: &ListCommand, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let instance = &command.instance.instance;
-    anyhow::ensure!(
-        instance.pin_dir().exists(),
-        "instance \"{instance}\" is not up; start it with `lbctl up -d` (root is needed to see it)"
-    );
-    let tables = Tables::open(&instance.pin_dir())?;
-    let rates = match command.list.rate || command.list.json {
-        // Without an answer there are no rates, and the listing says so.
-        true => client::call(&instance.socket(), Method::GET, "/v1/rates").await.ok(),
-        false => None,
-    };
-    let mut arguments = command.list.clone();
-    arguments.orders = crate::orders::Orders::read(&instance.orders_file())?;
-    list::run(&arguments, &tables, rates.as_ref(), out, &mut io::stderr().lock())?;
+    let tables = open(instance)?;
+    let beside = beside(instance, command.list.rate || command.list.json).await?;
+    list::run(&command.list, &tables, &beside, out, &mut io::stderr().lock())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is known of an instance besides its tables; rates only if asked for.
+///
+/// # Errors
+///
+/// The record of edits cannot be read.
+pub(super) async fn beside(instance: &Instance, with_rates: bool) -> anyhow::Result<Beside> {
+    Ok(Beside {
+        rates: match with_rates {
+            // Without an answer there are no rates, and the listing says so.
+            true => client::call(&instance.socket(), Method::GET, "/v1/rates").await.ok(),
+            false => None,
+        },
+        baseline: Baseline::read(&instance.baseline_file()),
+        edits: Edits::read(&instance.edits_file())?,
+    })
 }

@@ -3,8 +3,9 @@
 
 mod check;
 mod down;
+mod edit;
+mod ipvsadm;
 mod list;
-mod orders;
 mod reload;
 mod up;
 
@@ -16,7 +17,6 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError, wants_color};
 use crate::director::instance::Instance;
-use crate::orders::Change;
 use crate::realserver::cli::RealserverArgs;
 
 /// A layer-4 load balancer: an XDP program forwards, a daemon keeps its tables.
@@ -43,16 +43,23 @@ enum Command {
     Reload(InstanceArgs),
     /// Say what is wrong with a configuration, without touching anything
     Check(check::CheckArgs),
-    /// Let a real server keep its connections and give it no new ones, until `enable`
-    Drain(orders::DrainArgs),
-    /// Take a real server out as if its checks failed, until `enable`
-    Disable(orders::OrderArgs),
-    /// Lift `drain` and `disable`
-    Enable(orders::OrderArgs),
-    /// Give a real server another weight, until `set-weight … configured`
-    SetWeight(orders::SetWeightArgs),
     /// List virtual servers, real servers, connections and counters, as ipvsadm does
     List(list::ListCommand),
+    /// Add, change or remove virtual servers of the running director
+    Service(edit::ServiceArgs),
+    /// Add, change or remove real servers of the running director
+    Server(edit::ServerArgs),
+    /// Take all virtual servers out of service, or forget all changes made at run time
+    Clear(edit::ClearArgs),
+    /// Begin counters and rates at zero, as ipvsadm -Z does
+    Zero(edit::ZeroArgs),
+    /// Take ipvsadm's own options; a symbolic link `ipvsadm` to lbctl does the same
+    #[command(disable_help_flag = true)]
+    Ipvsadm {
+        /// As `lbctl ipvsadm -h` lists them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTION")]
+        words: Vec<std::ffi::OsString>,
+    },
     /// Make this host a real server for direct routing, undo that, or say what is wrong with it
     Realserver(RealserverArgs),
 }
@@ -75,30 +82,35 @@ pub struct ConfigArgs {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    // Before clap, whose rules are not ipvsadm's.
+    let command = match ipvsadm::words(std::env::args_os()) {
+        Some(words) => Command::Ipvsadm { words },
+        None => Cli::parse().command,
+    };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&anyhow::Error::new(error)),
     };
-    match runtime.block_on(run(cli)) {
+    match runtime.block_on(run(command)) {
         Ok(code) => code,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
 }
 
-async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
     let mut out = io::stdout().lock();
-    match cli.command {
+    match command {
         Command::Up(args) => up::run(args).await,
         Command::Down(args) => down::run(&args, &mut out).await,
         Command::Reload(args) => reload::run(&args, &mut out).await,
         Command::Check(args) => check::run(&args, &mut out),
-        Command::Drain(args) => orders::drain(&args, &mut out).await,
-        Command::Disable(args) => orders::order(&args, Change::Disable, &mut out).await,
-        Command::Enable(args) => orders::order(&args, Change::Enable, &mut out).await,
-        Command::SetWeight(args) => orders::set_weight(&args, &mut out).await,
         Command::List(args) => list::run(&args, &mut out).await,
+        Command::Service(args) => edit::service(args).await,
+        Command::Server(args) => edit::server(args).await,
+        Command::Clear(args) => edit::clear(args).await,
+        Command::Zero(args) => edit::zero(args).await,
+        Command::Ipvsadm { words } => ipvsadm::run(words, &mut out).await,
         Command::Realserver(args) => {
             let vips = |path: &std::path::Path| -> anyhow::Result<_> {
                 Ok(Config::load(path)?.virtual_servers.iter().map(|server| server.address).collect())

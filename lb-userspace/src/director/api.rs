@@ -17,8 +17,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::instance::Instance;
+use crate::edits::{Operation, OperationError, ServiceName};
 use crate::list::rates::Rates;
-use crate::orders;
+use crate::plane::desired::ServiceKey;
 
 /// What the daemon says of itself. JSON schema `lbctl/status/v1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -48,6 +49,15 @@ pub struct Reloaded {
     pub notes: Vec<String>,
 }
 
+/// What became of the operations of an edit.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Edited {
+    /// For each operation in turn why it was refused, or null if it was done.
+    pub results: Vec<Option<OperationError>>,
+    /// What an operator should know.
+    pub notes: Vec<String>,
+}
+
 /// Why a request was refused.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Refused {
@@ -62,12 +72,14 @@ pub enum Request {
     Status(oneshot::Sender<Status>),
     /// Read the configuration again.
     Reload(oneshot::Sender<Result<Reloaded, Refused>>),
+    /// Perform run-time edits.
+    Edit(Vec<Operation>, oneshot::Sender<Result<Edited, Refused>>),
+    /// Begin all rates of a virtual server, or of all, at 0.
+    Zero(Option<ServiceKey>, oneshot::Sender<()>),
     /// Undo everything and end.
     Down(oneshot::Sender<Result<(), Refused>>),
     /// The rates of all real servers.
     Rates(oneshot::Sender<Rates>),
-    /// Carry out an operator's order.
-    Order(orders::Request, oneshot::Sender<Result<orders::Done, Refused>>),
 }
 
 /// At most so many requests wait; more are refused, for who asks so often is broken.
@@ -125,8 +137,9 @@ pub fn serve(instance: &Instance) -> io::Result<Api> {
         .route("/v1/status", get(status))
         .route("/v1/rates", get(rates))
         .route("/v1/reload", post(reload))
+        .route("/v1/edits", post(edit))
+        .route("/v1/zero", post(zero))
         .route("/v1/down", post(down))
-        .route("/v1/orders", post(order))
         .with_state(sender);
     let task = tokio::spawn(async move {
         let server = axum::serve(listener, router).with_graceful_shutdown(async move {
@@ -168,13 +181,18 @@ async fn reload(State(to): State<Loop>) -> Result<Json<Reloaded>, Failure> {
     ask(&to, Request::Reload).await?.map(Json).map_err(refuse)
 }
 
-async fn down(State(to): State<Loop>) -> Result<Json<()>, Failure> {
-    ask(&to, Request::Down).await?.map(Json).map_err(refuse)
+async fn edit(
+    State(to): State<Loop>,
+    Json(operations): Json<Vec<Operation>>,
+) -> Result<Json<Edited>, Failure> {
+    ask(&to, |answer| Request::Edit(operations, answer)).await?.map(Json).map_err(refuse)
 }
 
-async fn order(
-    State(to): State<Loop>,
-    Json(request): Json<orders::Request>,
-) -> Result<Json<orders::Done>, Failure> {
-    ask(&to, |answer| Request::Order(request, answer)).await?.map(Json).map_err(refuse)
+async fn zero(State(to): State<Loop>, Json(service): Json<Option<ServiceName>>) -> Result<Json<()>, Failure> {
+    let service = service.map(ServiceKey::from);
+    ask(&to, |answer| Request::Zero(service, answer)).await.map(Json)
+}
+
+async fn down(State(to): State<Loop>) -> Result<Json<()>, Failure> {
+    ask(&to, Request::Down).await?.map(Json).map_err(refuse)
 }

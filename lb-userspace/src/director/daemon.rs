@@ -5,8 +5,9 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::api::{self, Refused, Reloaded, Request, Status};
+use super::api::{self, Edited, Refused, Reloaded, Request, Status};
 use super::state::Director;
+use crate::edits::Operation;
 use crate::list::rates::{self, Estimators};
 use crate::list::snapshot::Snapshot;
 use crate::net::netlink::{Event, Events, Netlink};
@@ -51,7 +52,8 @@ pub async fn run(mut director: Director, ready: impl FnOnce()) -> anyhow::Result
             _ = signals.interrupt.recv() => break,
             _ = signals.reload.recv() => drop(reload(&mut director).await),
             request = api.request() => {
-                if let Some(answer) = serve(&mut director, &estimators, request).await {
+                if let Some(answer) = serve(&mut director, &mut estimators, request).await {
+                    director.drop_edits();
                     let result = director.stop().await.map_err(|error| Refused { error: format!("{error:#}") });
                     let failed = result.as_ref().err().map(|refused| refused.error.clone());
                     // Who asked may be gone; what was asked is done.
@@ -111,18 +113,32 @@ async fn reload(director: &mut Director) -> Result<Reloaded, Refused> {
     }
 }
 
+async fn edit(director: &mut Director, operations: &[Operation]) -> Result<Edited, Refused> {
+    match director.edit(operations).await {
+        Ok((results, notes)) => {
+            for operation in operations.iter().zip(&results).filter(|(_, result)| result.is_ok()) {
+                tracing::info!(operation = ?operation.0, "edited");
+            }
+            let results = results.into_iter().map(Result::err).collect();
+            Ok(Edited { results, notes })
+        }
+        Err(error) => Err(Refused { error: format!("{error:#}") }),
+    }
+}
+
 type Answer = tokio::sync::oneshot::Sender<Result<(), Refused>>;
 
 /// Serves a request; returns whom to answer when it is the end.
-async fn serve(director: &mut Director, estimators: &Estimators, request: Request) -> Option<Answer> {
+async fn serve(director: &mut Director, estimators: &mut Estimators, request: Request) -> Option<Answer> {
     // An asker that is gone needs no answer.
     match request {
         Request::Status(answer) => drop(answer.send(status(director))),
         Request::Rates(answer) => drop(answer.send(estimators.rates())),
         Request::Reload(answer) => drop(answer.send(reload(director).await)),
-        Request::Order(request, answer) => {
-            let done = director.order(&request).map_err(|error| Refused { error: format!("{error:#}") });
-            drop(answer.send(done));
+        Request::Edit(operations, answer) => drop(answer.send(edit(director, &operations).await)),
+        Request::Zero(service, answer) => {
+            estimators.reset(service);
+            answer.send(()).unwrap_or_default();
         }
         Request::Down(answer) => return Some(answer),
     }

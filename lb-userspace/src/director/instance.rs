@@ -69,9 +69,14 @@ impl Instance {
         self.run_dir().join("director.json")
     }
 
-    /// What an operator has ordered, see [`crate::orders`]. Stays when the director goes down.
-    pub fn orders_file(&self) -> PathBuf {
-        self.run_dir().join("orders.json")
+    /// What was changed at run time, see [`crate::edits::Edits`].
+    pub fn edits_file(&self) -> PathBuf {
+        self.run_dir().join("edits.json")
+    }
+
+    /// What `lbctl zero` set to zero, see [`crate::list::zero::Baseline`].
+    pub fn baseline_file(&self) -> PathBuf {
+        self.run_dir().join("zero.json")
     }
 
     /// What a detached daemon logs.

@@ -1,5 +1,7 @@
 //! The director's state, and the changes that it can undergo.
 
+mod edit;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -16,12 +18,11 @@ use super::record::Record;
 use crate::config::Config;
 use crate::dataplane::attach::{self, Mode};
 use crate::dataplane::loader::{self, Capacity, Loaded};
+use crate::edits::Edits;
 use crate::list::Source;
 use crate::net::ethtool;
 use crate::net::neighbours::{Neighbours, Reason, Resolution, Resolutions};
 use crate::net::netlink::{Link, Netlink};
-use crate::notify;
-use crate::orders::{self, Orders};
 use crate::plane::applied::{Applied, address_of};
 use crate::plane::apply::{Hop, Hops, apply, follow_hops};
 use crate::plane::desired::Desired;
@@ -31,14 +32,16 @@ use crate::plane::{janitor, store::Store};
 /// How long `up` and `reload` wait for the MACs of real servers before they go on without.
 const RESOLVE_FOR: Duration = Duration::from_millis(1500);
 
-/// How long the last scripts and mails may take when the director stops; as long as keepalived waits for its own.
-const LAST_NOTIFICATIONS: Duration = Duration::from_secs(5);
-
 /// A running director.
 #[derive(Debug)]
 pub struct Director {
     instance: Instance,
     config_path: PathBuf,
+    /// What the file said when it was read last.
+    file: Config,
+    /// What was changed at run time.
+    edits: Edits,
+    /// What is in force: the file with the edits.
     config: Config,
     loaded: Loaded,
     netlink: Netlink,
@@ -51,8 +54,6 @@ pub struct Director {
     record: Record,
     ring_space: u32,
     pending: Option<String>,
-    notifications: notify::Service,
-    orders: Orders,
 }
 
 impl Director {
@@ -62,7 +63,9 @@ impl Director {
     /// # Errors
     ///
     /// Whatever keeps it from forwarding. What had been done is undone, unless it was taken over.
-    pub async fn start(instance: Instance, config_path: &Path, config: Config) -> anyhow::Result<Self> {
+    pub async fn start(instance: Instance, config_path: &Path, file: Config) -> anyhow::Result<Self> {
+        let edits = Edits::read(&instance.edits_file())?;
+        let config = edit::edited(&edits, &file);
         let netlink = Netlink::open()?;
         let links = preflight::interfaces(&config, netlink.links().await)?;
         let taken_over = !instance.pinned_links().is_empty();
@@ -74,7 +77,6 @@ impl Director {
             Record::read(&instance.record_file()).context("what an earlier daemon did is not known")?;
         record.pid = std::process::id();
         record.config = config_path.to_owned();
-        let orders = Orders::read(&instance.orders_file())?;
         let resolutions = neighbours.resolutions();
         let mut director = Self {
             config_path: config_path.to_owned(),
@@ -88,9 +90,9 @@ impl Director {
             record,
             ring_space: 0,
             pending: None,
-            notifications: notify::Service::start(&config),
-            orders,
             instance,
+            file,
+            edits,
             config,
         };
         if let Err(error) = director.bring_up(&links).await {
@@ -108,11 +110,8 @@ impl Director {
 
     async fn bring_up(&mut self, links: &[Link]) -> anyhow::Result<()> {
         self.check_capacity();
-        for note in self.idle_orders(&self.config) {
-            tracing::warn!("{note}");
-        }
         let desired = self.desired(&self.config);
-        self.resolve(&desired).await;
+        self.resolve(&desired, RESOLVE_FOR).await;
         self.reach(&desired)?;
         self.record.write(&self.instance.record_file())?;
         self.put_program_on(links).await?;
@@ -136,11 +135,24 @@ impl Director {
     ///
     /// Everything that is wrong with it; then nothing has changed.
     pub async fn reload(&mut self) -> anyhow::Result<Vec<String>> {
-        let config = Config::load(&self.config_path)?;
+        let file = Config::load(&self.config_path)?;
+        let mut notes: Vec<String> = file.warnings.iter().map(ToString::to_string).collect();
+        let config = edit::edited_with_notes(&self.edits, &file, &mut notes);
+        notes.extend(self.change_to(config, RESOLVE_FOR).await?);
+        self.file = file;
+        Ok(notes)
+    }
+
+    /// Goes over to another configuration, waiting so long for MACs that are new.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it; then nothing has changed.
+    async fn change_to(&mut self, config: Config, patience: Duration) -> anyhow::Result<Vec<String>> {
         let links = preflight::interfaces(&config, self.netlink.links().await)?;
         let desired = self.desired(&config);
         self.plan(&desired)?;
-        let mut notes: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
+        let mut notes = Vec::new();
         let old = &self.config.director;
         if (old.max_connections, old.max_connections_ipv6)
             != (config.director.max_connections, config.director.max_connections_ipv6)
@@ -150,7 +162,6 @@ impl Director {
         if old.xdp_mode != config.director.xdp_mode {
             notes.push("xdp_mode: takes effect with `lbctl down` and `lbctl up`".to_owned());
         }
-        notes.extend(self.idle_orders(&config));
         // From here on only the kernel can refuse; a program that cannot be attached is the likeliest, so first.
         let before = std::mem::replace(&mut self.config, config);
         if let Err(error) = self.put_program_on(&links).await {
@@ -159,11 +170,10 @@ impl Director {
             self.leave_interfaces(&links);
             return Err(error);
         }
-        self.resolve(&desired).await;
+        self.resolve(&desired, patience).await;
         self.reach(&desired)?;
         self.put_addresses(&links).await?;
         self.leave_interfaces(&links);
-        self.notifications.reconfigure(&self.config);
         let wanted = desired.real_addresses();
         for address in self.unresolved.intersection(&wanted) {
             notes.push(format!("real server {address}: its MAC address is not known yet"));
@@ -172,45 +182,9 @@ impl Director {
     }
 
     /// What `config` asks for, as everything else that is known changes it.
+    #[expect(clippy::unused_self, reason = "health and the operator's orders change it")]
     fn desired(&self, config: &Config) -> Desired {
-        let mut desired = Desired::from_config(config);
-        self.orders.apply(&mut desired);
-        desired
-    }
-
-    /// Carries out an operator's order, and writes it down first. Returns what it is about and whether it changes
-    /// anything.
-    ///
-    /// # Errors
-    ///
-    /// There is no such real server, or it cannot be written down: then nothing has changed. Or the tables cannot be
-    /// changed: then the order stands, and is tried again.
-    pub fn order(&mut self, request: &orders::Request) -> anyhow::Result<orders::Done> {
-        let names = orders::names(&Desired::from_config(&self.config));
-        let about = self.orders.find(&names, &request.virtual_server, &request.real_server)?;
-        let mut orders = self.orders.clone();
-        let changed = orders.change(about, request.change, orders::now())?;
-        let order = orders.of(&about.0, &about.1).copied();
-        if changed {
-            orders.write(&self.instance.orders_file())?;
-            self.orders = orders;
-            let state = order.map_or("as configured".to_owned(), |order| order.to_string());
-            tracing::info!("real server {} of {}: {state}, by order", about.1, about.0);
-            self.reach(&self.desired(&self.config))?;
-        }
-        Ok(orders::Done { virtual_server: about.0.into(), real_server: about.1.into(), order, changed })
-    }
-
-    /// What to say about orders that no real server is there for.
-    fn idle_orders(&self, config: &Config) -> Vec<String> {
-        let names = orders::names(&Desired::from_config(config));
-        let note = |(service, server)| {
-            format!(
-                "there is an order about real server {server} of {service}, which is not configured; \
-                 `lbctl enable {service} {server}` lifts it"
-            )
-        };
-        self.orders.idle(&names).map(note).collect()
+        Desired::from_config(config)
     }
 
     fn plan(&self, desired: &Desired) -> anyhow::Result<Vec<Step>> {
@@ -247,11 +221,10 @@ impl Director {
         }
     }
 
-    /// Has MACs followed of all real servers in the configuration, so that one that is taken back is reachable at
-    /// once, and of those that were removed but still have connections.
+    /// Has MACs followed of the real servers in the configuration, and of those that were removed but still have
+    /// connections.
     fn want_neighbours(&self, desired: &Desired) {
         let mut wanted = desired.real_addresses();
-        wanted.extend(Desired::from_config(&self.config).real_addresses());
         let in_use = |destination: &&Destination| {
             NextHop::from_word(destination.next_hop.load()).flags & NextHop::IN_USE != 0
         };
@@ -260,7 +233,7 @@ impl Director {
     }
 
     /// Asks for the MACs of all real servers, and waits a little for the answers.
-    async fn resolve(&mut self, desired: &Desired) {
+    async fn resolve(&mut self, desired: &Desired, patience: Duration) {
         let wanted = desired.real_addresses();
         self.want_neighbours(desired);
         let known = |resolutions: &Resolutions| {
@@ -269,7 +242,7 @@ impl Director {
             })
         };
         // Whether it times out or not, what is known by then is what counts.
-        let waited = tokio::time::timeout(RESOLVE_FOR, self.resolutions.wait_for(known)).await;
+        let waited = tokio::time::timeout(patience, self.resolutions.wait_for(known)).await;
         drop(waited);
         self.follow_neighbours();
     }
@@ -431,11 +404,9 @@ impl Director {
 
     /// Stops forwarding and undoes everything.
     pub async fn stop(self) -> anyhow::Result<()> {
-        let Self { instance, netlink, loaded, neighbours, notifications, .. } = self;
+        let Self { instance, netlink, loaded, neighbours, .. } = self;
         drop((loaded, neighbours));
-        let undone = super::teardown::undo(&instance, &netlink).await;
-        notifications.close(LAST_NOTIFICATIONS).await;
-        undone
+        super::teardown::undo(&instance, &netlink).await
     }
 
     /// The instance.
@@ -451,11 +422,6 @@ impl Director {
     /// The tables.
     pub fn tables(&self) -> &crate::dataplane::tables::Tables {
         &self.loaded.tables
-    }
-
-    /// Where to tell what happens.
-    pub fn notifier(&self) -> &notify::Notifier {
-        self.notifications.notifier()
     }
 
     /// Real servers whose MAC is not known.

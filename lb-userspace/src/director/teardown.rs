@@ -42,7 +42,7 @@ pub async fn undo(instance: &Instance, netlink: &Netlink) -> anyhow::Result<()> 
         fs::remove_dir(parent).unwrap_or_default();
     }
     anyhow::ensure!(problems.is_empty(), "{}", problems.join("\n"));
-    for file in [instance.record_file(), instance.socket()] {
+    for file in [instance.record_file(), instance.socket(), instance.baseline_file()] {
         match fs::remove_file(&file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 problems.push(format!("{}: {error}", file.display()));

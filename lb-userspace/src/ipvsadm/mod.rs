@@ -13,6 +13,7 @@ mod parse;
 mod popt;
 #[cfg(test)]
 mod tests;
+pub mod translate;
 mod usage;
 
 pub use address::{Names, NoNames, SystemNames};

@@ -1,18 +1,17 @@
 //! `--json`. The schema is described in docs/list.md; a field, once there, stays and keeps its meaning.
 
 use std::io::{self, Write};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use lb_common::net::protocol;
 use serde::Serialize;
 
 use super::connections::{Names, real_port, seconds_left, virtual_port};
 use super::drops::Counter;
-use super::rates::{Rate, Rates};
+use super::rates::Rate;
 use super::snapshot::{Link, MaxConnections, Snapshot, live_connections};
-use super::{ListArgs, ListError, Source};
-use crate::orders::Held;
-use crate::plane::desired::ServiceKey;
+use super::{Beside, ListError, Source};
+use crate::edits::{Origin, ServiceName};
 
 #[derive(Serialize)]
 struct List {
@@ -20,18 +19,20 @@ struct List {
     version: &'static str,
     max_connections: MaxConnections,
     virtual_servers: Vec<VirtualServer>,
-    orders: Vec<Ordered>,
+    taken_out: TakenOut,
 }
 
-/// What an operator has ordered about a real server.
+/// What the configuration has, but run-time edits have taken out.
 #[derive(Serialize)]
-struct Ordered {
-    protocol: &'static str,
-    virtual_server: Endpoint,
-    real_server: Endpoint,
-    held: Option<Held>,
-    weight: Option<u32>,
-    since: u64,
+struct TakenOut {
+    virtual_servers: Vec<ServiceName>,
+    real_servers: Vec<TakenOutServer>,
+}
+
+#[derive(Serialize)]
+struct TakenOutServer {
+    virtual_server: ServiceName,
+    address: SocketAddr,
 }
 
 #[derive(Serialize)]
@@ -40,6 +41,7 @@ struct VirtualServer {
     address: IpAddr,
     port: u16,
     scheduler: Option<&'static str>,
+    origin: Origin,
     #[serde(flatten)]
     load: Load,
     real_servers: Vec<RealServer>,
@@ -53,6 +55,7 @@ struct RealServer {
     weight: u32,
     link: Link,
     retired: bool,
+    origin: Origin,
     #[serde(flatten)]
     load: Load,
 }
@@ -69,16 +72,19 @@ struct Load {
 
 /// Virtual servers, real servers, counters, and rates if they are known.
 pub(super) fn virtual_servers(
-    args: &ListArgs,
     snapshot: &Snapshot,
-    rates: Option<&Rates>,
+    beside: &Beside,
     out: &mut impl Write,
 ) -> Result<(), ListError> {
+    let rates = beside.rates.as_ref();
+    let edits = &beside.edits;
     let virtual_servers = snapshot.virtual_servers.iter().map(|service| {
         let traffic = service.traffic();
         let sum =
             |count: fn(&super::snapshot::RealServer) -> u64| service.real_servers.iter().map(count).sum();
+        let name = service.key.name();
         let real_servers = service.real_servers.iter().map(|server| RealServer {
+            origin: edits.origin_of_server(&name, server.key.socket()),
             address: server.key.address,
             port: server.key.port,
             forwarding: "dr",
@@ -99,6 +105,7 @@ pub(super) fn virtual_servers(
             address: service.key.address,
             port: service.key.port,
             scheduler: service.scheduler_name(),
+            origin: edits.origin_of_service(&name),
             load: Load {
                 active_connections: sum(|server| server.active),
                 inactive_connections: sum(|server| server.inactive),
@@ -110,32 +117,21 @@ pub(super) fn virtual_servers(
             real_servers: real_servers.collect(),
         }
     });
+    let (removed_services, removed_servers) = edits.removed();
     let list = List {
         schema: "lbctl/list/v1",
         version: env!("CARGO_PKG_VERSION"),
         max_connections: snapshot.max_connections,
         virtual_servers: virtual_servers.collect(),
-        orders: orders(args, snapshot),
+        taken_out: TakenOut {
+            virtual_servers: removed_services,
+            real_servers: removed_servers
+                .into_iter()
+                .map(|(virtual_server, address)| TakenOutServer { virtual_server, address })
+                .collect(),
+        },
     };
     pretty(&list, out)
-}
-
-/// Those about virtual servers that are listed.
-fn orders(args: &ListArgs, snapshot: &Snapshot) -> Vec<Ordered> {
-    let is_listed = |key: &ServiceKey| {
-        args.virtual_server.is_none() || snapshot.virtual_servers.iter().any(|service| service.key == *key)
-    };
-    let orders = args.orders.iter().filter(|(service, ..)| is_listed(service));
-    orders
-        .map(|(service, server, order)| Ordered {
-            protocol: protocol_word(service.protocol),
-            virtual_server: Endpoint { address: service.address, port: service.port },
-            real_server: Endpoint { address: server.address, port: server.port },
-            held: order.held,
-            weight: order.weight,
-            since: order.since,
-        })
-        .collect()
 }
 
 #[derive(Serialize)]

@@ -10,6 +10,7 @@ mod json;
 pub mod rates;
 pub mod snapshot;
 mod text;
+pub mod zero;
 
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use lb_common::verdict::Reason;
 use nix::time::{ClockId, clock_gettime};
 
 use crate::dataplane::tables::Tables;
+use crate::edits::Edits;
 use crate::plane::desired::ServiceKey;
 use crate::plane::store::{Store, StoreError};
 use rates::Rates;
@@ -73,13 +75,10 @@ pub struct ListArgs {
     /// Print JSON instead; docs/list.md describes it.
     #[arg(long)]
     pub json: bool,
-
-    /// What an operator has ordered.
-    #[arg(skip)]
-    pub orders: crate::orders::Orders,
 }
 
-fn parse_endpoint(text: &str) -> Result<SocketAddr, String> {
+/// Reads an address with or without a port; without one it is 0.
+pub(crate) fn parse_endpoint(text: &str) -> Result<SocketAddr, String> {
     text.parse().or_else(|_not_with_port| {
         text.parse::<IpAddr>().map(|address| SocketAddr::new(address, 0)).map_err(|_not_an_address| {
             "not an IP address with or without a port; write 192.168.4.15:80 or [2001:db8::15]:80".to_owned()
@@ -146,11 +145,21 @@ impl Source for MemoryTables {
     }
 }
 
+/// What is known besides the tables.
+#[derive(Clone, Debug, Default)]
+pub struct Beside {
+    /// Those of the daemon's [`rates::Estimators`], if it answers.
+    pub rates: Option<Rates>,
+    /// Since when counters count.
+    pub baseline: zero::Baseline,
+    /// What was changed at run time; marked, unless this is empty.
+    pub edits: Edits,
+}
+
 /// Writes the listing that `args` ask for to `out`, and remarks for people (without `--json`) to `notes`,
 /// which is standard error.
 ///
-/// `rates` are those of the daemon's [`rates::Estimators`], if it answers. A reader that closes `out` early
-/// has seen enough: no error.
+/// A reader that closes `out` early has seen enough: no error.
 ///
 /// # Errors
 ///
@@ -158,12 +167,12 @@ impl Source for MemoryTables {
 pub fn run<S: Source>(
     args: &ListArgs,
     source: &S,
-    rates: Option<&Rates>,
+    beside: &Beside,
     out: &mut dyn Write,
     notes: &mut dyn Write,
 ) -> Result<(), ListError> {
     let mut buffered = BufWriter::with_capacity(1 << 16, out);
-    let result = write(args, source, rates, &mut buffered, notes)
+    let result = write(args, source, beside, &mut buffered, notes)
         .and_then(|()| buffered.flush().map_err(ListError::Output));
     match result {
         Err(ListError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
@@ -178,7 +187,7 @@ pub fn run<S: Source>(
 fn write<S: Source>(
     args: &ListArgs,
     source: &S,
-    rates: Option<&Rates>,
+    beside: &Beside,
     out: &mut impl Write,
     notes: &mut dyn Write,
 ) -> Result<(), ListError> {
@@ -197,12 +206,14 @@ fn write<S: Source>(
             false => connections::write(&names, source, out),
         };
     }
+    let rates = beside.rates.as_ref();
     if args.rate && rates.is_none() {
         return Err(ListError::NoRates);
     }
-    let snapshot = Snapshot::read(source)?.only(filter)?;
+    let mut snapshot = Snapshot::read(source)?.only(filter)?;
+    beside.baseline.subtract_from(&mut snapshot);
     if args.json {
-        return json::virtual_servers(args, &snapshot, rates, out);
+        return json::virtual_servers(&snapshot, beside, out);
     }
     if filter.is_none() {
         text::banner(&snapshot, out)?;
@@ -210,13 +221,13 @@ fn write<S: Source>(
     match rates.filter(|_| args.rate) {
         Some(rates) => text::rates(args, &snapshot, rates, out)?,
         None if args.stats => text::stats(args, &snapshot, out)?,
-        None => text::connections_per_server(args, &snapshot, out)?,
+        None => text::connections_per_server(args, &snapshot, &beside.edits, out)?,
     }
     if !args.all {
         // After the listing, also where both go to one terminal.
         out.flush()?;
         text::note_on_retired(&snapshot, notes)?;
-        text::note_on_orders(&args.orders, filter, notes)?;
+        text::note_on_edits(&beside.edits, notes)?;
     }
     Ok(())
 }

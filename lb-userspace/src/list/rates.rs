@@ -100,6 +100,17 @@ impl Estimators {
         *self = Self { services, servers };
     }
 
+    /// Begins at 0 with one virtual server and its real servers, or with all.
+    pub fn reset(&mut self, only: Option<ServiceKey>) {
+        let is_meant = |key: &ServiceKey| only.is_none_or(|only| only == *key);
+        self.services.retain(|key, _| !is_meant(key));
+        for ((key, _), (estimator, _)) in &mut self.servers {
+            if is_meant(key) {
+                *estimator = Estimator::default();
+            }
+        }
+    }
+
     /// The rates now.
     pub fn rates(&self) -> Rates {
         Rates {

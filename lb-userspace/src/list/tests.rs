@@ -1,6 +1,7 @@
 //! Listings of tables in memory, compared with what `ipvsadm` printed in the same situation (`golden/`).
 
 mod counting;
+mod edits;
 mod golden;
 mod json;
 mod options;
@@ -15,7 +16,7 @@ use lb_common::net::{Be16, Be32, Be128, protocol};
 use lb_common::tables::Tables as _;
 
 use super::rates::Rates;
-use super::{ListArgs, run};
+use super::{Beside, ListArgs, run};
 use crate::plane::applied::Applied;
 use crate::plane::apply::{Hop, Hops, apply};
 use crate::plane::desired::{Desired, DesiredServer, DesiredService, ServerKey, ServiceKey};
@@ -30,6 +31,7 @@ struct Director {
     desired: Desired,
     hops: Hops,
     next_slot: usize,
+    beside: Beside,
 }
 
 impl Director {
@@ -38,7 +40,13 @@ impl Director {
         let tables = MemoryTables::new(sizes, 1);
         // Well past the longest timeout, so that any idle time can be told.
         tables.advance(10_000);
-        Self { tables, desired: Desired::default(), hops: Hops::new(), next_slot: 0 }
+        Self {
+            tables,
+            desired: Desired::default(),
+            hops: Hops::new(),
+            next_slot: 0,
+            beside: Beside::default(),
+        }
     }
 
     /// Adds a `wrr` virtual server, or changes its real servers; all are reachable through a link.
@@ -137,7 +145,8 @@ impl Director {
     /// What goes to standard output, and what to standard error.
     fn list_with(&self, arguments: &[&str], rates: Option<&Rates>) -> (String, String) {
         let (mut out, mut notes) = (Vec::new(), Vec::new());
-        run(&args(arguments), &self.tables, rates, &mut out, &mut notes).unwrap();
+        let beside = Beside { rates: rates.cloned(), ..self.beside.clone() };
+        run(&args(arguments), &self.tables, &beside, &mut out, &mut notes).unwrap();
         (String::from_utf8(out).unwrap(), String::from_utf8(notes).unwrap())
     }
 }

@@ -9,8 +9,7 @@ use lb_common::layout::Traffic;
 use super::ListArgs;
 use super::rates::{Rate, Rates};
 use super::snapshot::{Link, RealServer, Snapshot, VirtualServer};
-use crate::orders::Orders;
-use crate::plane::desired::ServiceKey;
+use crate::edits::{Edits, Origin};
 
 /// The only line that differs from `ipvsadm`'s. Its size is the number of buckets, ours of connections (IPv4).
 pub(super) fn banner(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
@@ -21,16 +20,20 @@ pub(super) fn banner(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()
 pub(super) fn connections_per_server(
     args: &ListArgs,
     snapshot: &Snapshot,
+    edits: &Edits,
     out: &mut impl Write,
 ) -> io::Result<()> {
     writeln!(out, "Prot LocalAddress:Port Scheduler Flags")?;
     writeln!(out, "  -> RemoteAddress:Port           Forward Weight ActiveConn InActConn")?;
     for service in &snapshot.virtual_servers {
-        writeln!(out, "{} {}", service_name(service), service.scheduler_name().unwrap_or("unknown"))?;
+        let name = service.key.name();
+        let mark = mark(edits.origin_of_service(&name));
+        writeln!(out, "{} {}{mark}", service_name(service), service.scheduler_name().unwrap_or("unknown"))?;
         for server in shown(args, service) {
             let RealServer { weight, active, inactive, .. } = server;
-            let (name, forward) = (server_name(server), forward(server));
-            writeln!(out, "  -> {name:<28} {forward:<7} {weight:<6} {active:<10} {inactive:<10}")?;
+            let (real, forward) = (server_name(server), forward(server));
+            let mark = super::text::mark(edits.origin_of_server(&name, server.key.socket()));
+            writeln!(out, "  -> {real:<28} {forward:<7} {weight:<6} {active:<10} {inactive:<10}{mark}")?;
         }
     }
     Ok(())
@@ -94,15 +97,26 @@ pub(super) fn note_on_retired(snapshot: &Snapshot, notes: &mut dyn Write) -> io:
     )
 }
 
-/// Says what an operator has ordered, and how it is lifted.
-pub(super) fn note_on_orders(
-    orders: &Orders,
-    filter: Option<ServiceKey>,
-    notes: &mut dyn Write,
-) -> io::Result<()> {
-    let shown = |service: &ServiceKey| filter.is_none_or(|filter| filter == *service);
-    for (service, server, order) in orders.iter().filter(|(service, ..)| shown(service)) {
-        writeln!(notes, "real server {server} of {service}: {order}, by order")?;
+/// What a run-time edit adds to a line.
+fn mark(origin: Origin) -> &'static str {
+    match origin {
+        Origin::File => "",
+        Origin::Changed => " (changed)",
+        Origin::Added => " (added)",
+    }
+}
+
+/// Names what run-time edits have taken out, as no line can be marked for it.
+pub(super) fn note_on_edits(edits: &Edits, notes: &mut dyn Write) -> io::Result<()> {
+    let (services, servers) = edits.removed();
+    for service in services {
+        writeln!(notes, "virtual server {service} is in the configuration, but was taken out at run time")?;
+    }
+    for (service, server) in servers {
+        writeln!(
+            notes,
+            "virtual server {service}: real server {server} is in the configuration, but was taken out at run time"
+        )?;
     }
     Ok(())
 }

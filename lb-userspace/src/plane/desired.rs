@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use lb_common::layout::SchedulerCode;
 use lb_common::net::protocol;
@@ -13,6 +13,7 @@ use crate::config::{
     Config, ConnectionRules, Forwarding, OnFailure, Persistence, Protocol, RealServer, Scheduler,
     SchedulerFlags, Thresholds,
 };
+use crate::edits::ServiceName;
 
 /// A virtual server's name: protocol, address and port. Sorted as `ipvsadm -L` lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
@@ -29,6 +30,22 @@ impl ServiceKey {
     /// "TCP" or "UDP".
     pub fn protocol_name(&self) -> &'static str {
         if self.protocol == protocol::UDP { "UDP" } else { "TCP" }
+    }
+
+    /// The same as operators name it.
+    pub fn name(&self) -> ServiceName {
+        let protocol = if self.protocol == protocol::UDP { Protocol::Udp } else { Protocol::Tcp };
+        ServiceName { protocol, address: SocketAddr::new(self.address, self.port) }
+    }
+}
+
+impl From<ServiceName> for ServiceKey {
+    fn from(ServiceName { protocol, address }: ServiceName) -> Self {
+        let protocol = match protocol {
+            Protocol::Tcp => protocol::TCP,
+            Protocol::Udp => protocol::UDP,
+        };
+        Self { protocol, address: address.ip(), port: address.port() }
     }
 }
 
@@ -53,7 +70,7 @@ impl Ord for ServiceKey {
 impl fmt::Display for ServiceKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let protocol = if self.protocol == protocol::UDP { "udp" } else { "tcp" };
-        write!(f, "{}/{protocol}", std::net::SocketAddr::new(self.address, self.port))
+        write!(f, "{}/{protocol}", SocketAddr::new(self.address, self.port))
     }
 }
 
@@ -66,9 +83,16 @@ pub struct ServerKey {
     pub port: u16,
 }
 
+impl ServerKey {
+    /// Address and port.
+    pub fn socket(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.port)
+    }
+}
+
 impl fmt::Display for ServerKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", std::net::SocketAddr::new(self.address, self.port))
+        write!(f, "{}", self.socket())
     }
 }
 

@@ -28,7 +28,7 @@ fn what_cannot_be_listed_says_why() {
     let mut director = Director::new();
     lab(&mut director, &[80]);
     let error = |arguments: &[&str]| {
-        run(&args(arguments), &director.tables, None, &mut Vec::new(), &mut Vec::new())
+        run(&args(arguments), &director.tables, &Beside::default(), &mut Vec::new(), &mut Vec::new())
             .unwrap_err()
             .to_string()
     };
@@ -84,7 +84,7 @@ fn a_closed_pipe_is_success_and_a_full_disk_is_not() {
         for left in [0, 60] {
             let list = |kind| {
                 let mut out = Closing { left, kind };
-                run(&args(arguments), &director.tables, None, &mut out, &mut Vec::new())
+                run(&args(arguments), &director.tables, &Beside::default(), &mut out, &mut Vec::new())
             };
             assert!(list(io::ErrorKind::BrokenPipe).is_ok(), "{arguments:?}");
             let error = list(io::ErrorKind::StorageFull);

@@ -1,0 +1,241 @@
+//! `lbctl ipvsadm …`, and `lbctl` under the name `ipvsadm`: ipvsadm's command line on a running director.
+
+use std::ffi::OsString;
+use std::io::{self, BufRead as _, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::edit;
+use crate::director::instance::Instance;
+use crate::edits::{Edits, Operation};
+use crate::ipvsadm::{self, Command, Listing, ServiceKey, Show, SystemNames, UsageError, translate};
+use crate::list::{self, Beside, ListArgs};
+
+/// The words after `ipvsadm`, if that is what was called.
+pub(super) fn words(mut args: impl Iterator<Item = OsString>) -> Option<Vec<OsString>> {
+    let program = args.next()?;
+    if Path::new(&program).file_name().is_some_and(|name| name == "ipvsadm") {
+        return Some(args.collect());
+    }
+    (args.next()? == "ipvsadm").then(|| args.collect())
+}
+
+/// Why a command ends with another exit code than 0.
+enum Failure {
+    /// In ipvsadm's words, and with its exit code.
+    Said(UsageError),
+    /// In ours: 255, as when the kernel refuses.
+    Other(anyhow::Error),
+}
+
+impl From<UsageError> for Failure {
+    fn from(error: UsageError) -> Self {
+        Self::Said(error)
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+/// Runs it, with its exit codes: 0 done, 1 no such virtual server to list, 2 the command line is wrong, 255
+/// refused.
+pub(super) async fn run(words: Vec<OsString>, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    let words: Vec<String> = words.into_iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let instance: Instance = match std::env::var("LBCTL_INSTANCE") {
+        Ok(name) => name.parse()?,
+        Err(_unset) => "default".parse()?,
+    };
+    let result = match ipvsadm::parse(&words, &SystemNames) {
+        Ok(command) => execute(&instance, command, false, out).await,
+        Err(error) => Err(error.into()),
+    };
+    match result {
+        Ok(code) => Ok(ExitCode::from(code)),
+        Err(Failure::Other(error)) if super::is_closed_pipe(&error) => Err(error),
+        Err(failure) => Ok(ExitCode::from(say(failure)?)),
+    }
+}
+
+/// Says what went wrong; returns the exit code.
+fn say(failure: Failure) -> io::Result<u8> {
+    match failure {
+        Failure::Said(error) => {
+            writeln!(io::stderr().lock(), "{}", error.message)?;
+            Ok(error.exit_code)
+        }
+        Failure::Other(error) => {
+            writeln!(io::stderr().lock(), "{error:#}")?;
+            Ok(255)
+        }
+    }
+}
+
+async fn execute(
+    instance: &Instance,
+    command: Command,
+    is_restoring: bool,
+    out: &mut impl Write,
+) -> Result<u8, Failure> {
+    match command {
+        Command::List(listing) => return list(instance, &listing, out).await,
+        Command::Save { numeric: _ } => {
+            return Err(anyhow::anyhow!("rules cannot be saved yet").into());
+        }
+        Command::Restore if is_restoring => {
+            return Err(UsageError {
+                message: "Try `ipvsadm -h' or 'ipvsadm --help' for more information.".to_owned(),
+                exit_code: 255,
+            }
+            .into());
+        }
+        Command::Restore => return Box::pin(restore(instance, out)).await,
+        Command::Zero(key) => {
+            let service = key.map(|key| translate::name(&key)).transpose()?;
+            if let Err(error) = edit::set_to_zero(instance, service).await {
+                return match error.downcast_ref() {
+                    Some(crate::edits::OperationError::NoSuchService { .. }) => {
+                        Err(UsageError { message: "No such service".to_owned(), exit_code: 255 }.into())
+                    }
+                    _ => Err(error.into()),
+                };
+            }
+        }
+        Command::Help => out.write_all(ipvsadm::HELP.as_bytes())?,
+        Command::Version => writeln!(out, "{}", ipvsadm::VERSION)?,
+        Command::StartDaemon(_) | Command::StopDaemon(_) => {
+            return Err(anyhow::anyhow!(
+                "connections are not synchronised between directors by this command; leave it out"
+            )
+            .into());
+        }
+        Command::AddService(_)
+        | Command::EditService(_)
+        | Command::DeleteService(_)
+        | Command::Clear
+        | Command::AddServer(..)
+        | Command::EditServer(..)
+        | Command::DeleteServer(..)
+        | Command::SetTimeouts { .. } => {
+            let operations: Vec<_> = operation(&command).into_iter().collect::<Result<_, _>>()?;
+            return perform(instance, &operations).await;
+        }
+    }
+    Ok(0)
+}
+
+/// What a command changes; `None` if it changes no virtual server.
+fn operation(command: &Command) -> Option<Result<Operation, Failure>> {
+    let operation = match command {
+        Command::AddService(service) => translate::service(service, false),
+        Command::EditService(service) => translate::service(service, true),
+        Command::DeleteService(key) => {
+            translate::name(key).map(|service| Operation::DeleteService { service })
+        }
+        Command::Clear => Ok(Operation::Clear),
+        Command::AddServer(key, server) => translate::server(key, server, false),
+        Command::EditServer(key, server) => translate::server(key, server, true),
+        Command::DeleteServer(key, server) => translate::delete_server(key, *server),
+        Command::SetTimeouts { .. } => {
+            let message = "timeouts cannot be set at run time; set them in the configuration";
+            Err(UsageError { message: message.to_owned(), exit_code: 255 })
+        }
+        Command::List(_)
+        | Command::Zero(_)
+        | Command::StartDaemon(_)
+        | Command::StopDaemon(_)
+        | Command::Restore
+        | Command::Save { .. }
+        | Command::Help
+        | Command::Version => return None,
+    };
+    Some(operation.map_err(Failure::from))
+}
+
+/// Performs operations, and says what is wrong with each.
+async fn perform(instance: &Instance, operations: &[Operation]) -> Result<u8, Failure> {
+    let mut code = 0;
+    let results = edit::edit(instance, operations).await?;
+    for (operation, result) in operations.iter().zip(results) {
+        if let Err(error) = result {
+            writeln!(io::stderr().lock(), "{}", translate::words_for(operation, &error))?;
+            code = 255;
+        }
+    }
+    Ok(code)
+}
+
+/// `-R`: the rules on standard input. All that change anything are gone over to at once, where ipvsadm lets
+/// traffic meet each in turn; what is refused is said, and the others are done. A line that is no command ends
+/// it, after what stood before.
+async fn restore(instance: &Instance, out: &mut impl Write) -> Result<u8, Failure> {
+    let mut waiting = Vec::new();
+    let mut code = 0;
+    for line in io::stdin().lock().lines() {
+        let words = ipvsadm::words(&line?);
+        if words.is_empty() {
+            continue;
+        }
+        let parsed = match ipvsadm::parse(&words, &SystemNames) {
+            Ok(command) => command,
+            Err(error) => {
+                perform(instance, &waiting).await?;
+                return Err(error.into());
+            }
+        };
+        match operation(&parsed) {
+            Some(Ok(operation)) => waiting.push(operation),
+            Some(Err(failure)) => {
+                // What a director cannot do is refused where the kernel would refuse; the rest goes on.
+                code = code.max(say(failure)?);
+            }
+            None => {
+                code = code.max(perform(instance, &std::mem::take(&mut waiting)).await?);
+                code = code.max(execute(instance, parsed, true, out).await?);
+            }
+        }
+    }
+    Ok(code.max(perform(instance, &waiting).await?))
+}
+
+async fn list(instance: &Instance, listing: &Listing, out: &mut impl Write) -> Result<u8, Failure> {
+    match listing.show {
+        Show::Timeouts => unimplemented_listing("timeouts")?,
+        // Nothing is printed where none runs.
+        Show::Daemons => return Ok(0),
+        Show::Services | Show::Connections => {}
+    }
+    let service = listing.service.map(|key: ServiceKey| translate::name(&key)).transpose()?;
+    let args = ListArgs {
+        virtual_server: service.map(|name| name.address),
+        udp: service.is_some_and(|name| name.protocol == crate::config::Protocol::Udp),
+        numeric: listing.numeric,
+        stats: listing.stats,
+        rate: listing.rate && !listing.stats,
+        connections: listing.show == Show::Connections,
+        exact: listing.exact,
+        ..ListArgs::default()
+    };
+    let tables = edit::open(instance)?;
+    // As ipvsadm's own: without marks.
+    let beside = Beside { edits: Edits::default(), ..super::list::beside(instance, args.rate).await? };
+    match list::run(&args, &tables, &beside, out, &mut io::sink()) {
+        Ok(()) => Ok(0),
+        Err(list::ListError::NoSuchService(_)) => {
+            Err(UsageError { message: "No such service".to_owned(), exit_code: 1 }.into())
+        }
+        Err(error) => Err(anyhow::Error::new(error).into()),
+    }
+}
+
+fn unimplemented_listing(what: &str) -> Result<(), Failure> {
+    Err(anyhow::anyhow!("{what} cannot be listed").into())
+}
