@@ -10,6 +10,7 @@ pub mod ipvsadm;
 pub mod list;
 pub mod net;
 pub mod notify;
+pub mod orders;
 pub mod plane;
 pub mod process;
 pub mod realserver;

@@ -318,7 +318,7 @@ pub(super) async fn set_to_zero(instance: &Instance, service: Option<ServiceName
     baseline.set(&snapshot, key.as_ref());
     baseline.write(&path).with_context(|| path.display().to_string())?;
     if Lock::is_held(instance) {
-        client::post::<(), _>(&instance.socket(), "/v1/zero", &service).await?;
+        client::post::<()>(&instance.socket(), "/v1/zero", &service).await?;
     }
     Ok(())
 }

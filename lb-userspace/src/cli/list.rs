@@ -29,7 +29,9 @@ pub(super) async fn run(command: &ListCommand, out: &mut impl Write) -> anyhow::
     let instance = &command.instance.instance;
     let tables = open(instance)?;
     let beside = beside(instance, command.list.rate || command.list.json).await?;
-    list::run(&command.list, &tables, &beside, out, &mut io::stderr().lock())?;
+    let mut arguments = command.list.clone();
+    arguments.orders = crate::orders::Orders::read(&instance.orders_file())?;
+    list::run(&arguments, &tables, &beside, out, &mut io::stderr().lock())?;
     Ok(ExitCode::SUCCESS)
 }
 

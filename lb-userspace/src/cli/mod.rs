@@ -6,6 +6,7 @@ mod down;
 mod edit;
 mod ipvsadm;
 mod list;
+mod orders;
 mod reload;
 mod up;
 
@@ -17,6 +18,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError, wants_color};
 use crate::director::instance::Instance;
+use crate::orders::Change;
 use crate::realserver::cli::RealserverArgs;
 
 /// A layer-4 load balancer: an XDP program forwards, a daemon keeps its tables.
@@ -43,6 +45,14 @@ enum Command {
     Reload(InstanceArgs),
     /// Say what is wrong with a configuration, without touching anything
     Check(check::CheckArgs),
+    /// Let a real server keep its connections and give it no new ones, until `enable`
+    Drain(orders::DrainArgs),
+    /// Take a real server out as if its checks failed, until `enable`
+    Disable(orders::OrderArgs),
+    /// Lift `drain` and `disable`
+    Enable(orders::OrderArgs),
+    /// Give a real server another weight, until `set-weight … configured`
+    SetWeight(orders::SetWeightArgs),
     /// List virtual servers, real servers, connections and counters, as ipvsadm does
     List(list::ListCommand),
     /// Add, change or remove virtual servers of the running director
@@ -105,6 +115,10 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Down(args) => down::run(&args, &mut out).await,
         Command::Reload(args) => reload::run(&args, &mut out).await,
         Command::Check(args) => check::run(&args, &mut out),
+        Command::Drain(args) => orders::drain(&args, &mut out).await,
+        Command::Disable(args) => orders::order(&args, Change::Disable, &mut out).await,
+        Command::Enable(args) => orders::order(&args, Change::Enable, &mut out).await,
+        Command::SetWeight(args) => orders::set_weight(&args, &mut out).await,
         Command::List(args) => list::run(&args, &mut out).await,
         Command::Service(args) => edit::service(args).await,
         Command::Server(args) => edit::server(args).await,

@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use super::instance::Instance;
 use crate::edits::{Operation, OperationError, ServiceName};
 use crate::list::rates::Rates;
+use crate::orders;
 use crate::plane::desired::ServiceKey;
 
 /// What the daemon says of itself. JSON schema `lbctl/status/v1`.
@@ -80,6 +81,8 @@ pub enum Request {
     Down(oneshot::Sender<Result<(), Refused>>),
     /// The rates of all real servers.
     Rates(oneshot::Sender<Rates>),
+    /// Carry out an operator's order.
+    Order(orders::Request, oneshot::Sender<Result<orders::Done, Refused>>),
 }
 
 /// At most so many requests wait; more are refused, for who asks so often is broken.
@@ -140,6 +143,7 @@ pub fn serve(instance: &Instance) -> io::Result<Api> {
         .route("/v1/edits", post(edit))
         .route("/v1/zero", post(zero))
         .route("/v1/down", post(down))
+        .route("/v1/orders", post(order))
         .with_state(sender);
     let task = tokio::spawn(async move {
         let server = axum::serve(listener, router).with_graceful_shutdown(async move {
@@ -195,4 +199,11 @@ async fn zero(State(to): State<Loop>, Json(service): Json<Option<ServiceName>>) 
 
 async fn down(State(to): State<Loop>) -> Result<Json<()>, Failure> {
     ask(&to, Request::Down).await?.map(Json).map_err(refuse)
+}
+
+async fn order(
+    State(to): State<Loop>,
+    Json(request): Json<orders::Request>,
+) -> Result<Json<orders::Done>, Failure> {
+    ask(&to, |answer| Request::Order(request, answer)).await?.map(Json).map_err(refuse)
 }

@@ -19,36 +19,33 @@ use super::api::Refused;
 ///
 /// No daemon answers on the socket, or it refuses, in its own words.
 pub async fn call<A: DeserializeOwned>(socket: &Path, method: Method, path: &str) -> anyhow::Result<A> {
-    exchange(socket, method, path, None).await
+    exchange(socket, method, path, Bytes::new()).await
 }
 
-/// As [`call`], by `POST` with a body in JSON.
+/// As [`call`], by POST and with something to say.
 ///
 /// # Errors
 ///
-/// As [`call`].
-pub async fn post<A: DeserializeOwned, B: Serialize>(
-    socket: &Path,
-    path: &str,
-    body: &B,
-) -> anyhow::Result<A> {
-    exchange(socket, Method::POST, path, Some(serde_json::to_vec(body)?)).await
+/// As of [`call`].
+pub async fn post<A: DeserializeOwned>(socket: &Path, path: &str, say: &impl Serialize) -> anyhow::Result<A> {
+    exchange(socket, Method::POST, path, Bytes::from(serde_json::to_vec(say)?)).await
 }
 
 async fn exchange<A: DeserializeOwned>(
     socket: &Path,
     method: Method,
     path: &str,
-    body: Option<Vec<u8>>,
+    body: Bytes,
 ) -> anyhow::Result<A> {
     let stream = UnixStream::connect(socket).await.with_context(|| format!("{}", socket.display()))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let driver = tokio::spawn(connection);
-    let mut request = Request::builder().method(method).uri(path).header("host", "lbctl");
-    if body.is_some() {
-        request = request.header("content-type", "application/json");
-    }
-    let request = request.body(Full::new(Bytes::from(body.unwrap_or_default())))?;
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "lbctl")
+        .header("content-type", "application/json")
+        .body(Full::new(body))?;
     let response = sender.send_request(request).await?;
     let status = response.status();
     let body = response.into_body().collect().await?.to_bytes();

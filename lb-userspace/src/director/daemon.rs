@@ -135,6 +135,10 @@ async fn serve(director: &mut Director, estimators: &mut Estimators, request: Re
         Request::Status(answer) => drop(answer.send(status(director))),
         Request::Rates(answer) => drop(answer.send(estimators.rates())),
         Request::Reload(answer) => drop(answer.send(reload(director).await)),
+        Request::Order(request, answer) => {
+            let done = director.order(&request).map_err(|error| Refused { error: format!("{error:#}") });
+            drop(answer.send(done));
+        }
         Request::Edit(operations, answer) => drop(answer.send(edit(director, &operations).await)),
         Request::Zero(service, answer) => {
             estimators.reset(service);

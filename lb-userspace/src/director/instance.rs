@@ -69,6 +69,11 @@ impl Instance {
         self.run_dir().join("director.json")
     }
 
+    /// What an operator has ordered, see [`crate::orders`]. Stays when the director goes down.
+    pub fn orders_file(&self) -> PathBuf {
+        self.run_dir().join("orders.json")
+    }
+
     /// What was changed at run time, see [`crate::edits::Edits`].
     pub fn edits_file(&self) -> PathBuf {
         self.run_dir().join("edits.json")

@@ -23,6 +23,8 @@ use crate::list::Source;
 use crate::net::ethtool;
 use crate::net::neighbours::{Neighbours, Reason, Resolution, Resolutions};
 use crate::net::netlink::{Link, Netlink};
+use crate::notify;
+use crate::orders::{self, Orders};
 use crate::plane::applied::{Applied, address_of};
 use crate::plane::apply::{Hop, Hops, apply, follow_hops};
 use crate::plane::desired::Desired;
@@ -31,6 +33,9 @@ use crate::plane::{janitor, store::Store};
 
 /// How long `up` and `reload` wait for the MACs of real servers before they go on without.
 const RESOLVE_FOR: Duration = Duration::from_millis(1500);
+
+/// How long the last scripts and mails may take when the director stops; as long as keepalived waits for its own.
+const LAST_NOTIFICATIONS: Duration = Duration::from_secs(5);
 
 /// A running director.
 #[derive(Debug)]
@@ -54,6 +59,8 @@ pub struct Director {
     record: Record,
     ring_space: u32,
     pending: Option<String>,
+    notifications: notify::Service,
+    orders: Orders,
 }
 
 impl Director {
@@ -77,6 +84,7 @@ impl Director {
             Record::read(&instance.record_file()).context("what an earlier daemon did is not known")?;
         record.pid = std::process::id();
         record.config = config_path.to_owned();
+        let orders = Orders::read(&instance.orders_file())?;
         let resolutions = neighbours.resolutions();
         let mut director = Self {
             config_path: config_path.to_owned(),
@@ -90,6 +98,8 @@ impl Director {
             record,
             ring_space: 0,
             pending: None,
+            notifications: notify::Service::start(&config),
+            orders,
             instance,
             file,
             edits,
@@ -110,6 +120,9 @@ impl Director {
 
     async fn bring_up(&mut self, links: &[Link]) -> anyhow::Result<()> {
         self.check_capacity();
+        for note in self.idle_orders(&self.config) {
+            tracing::warn!("{note}");
+        }
         let desired = self.desired(&self.config);
         self.resolve(&desired, RESOLVE_FOR).await;
         self.reach(&desired)?;
@@ -162,6 +175,7 @@ impl Director {
         if old.xdp_mode != config.director.xdp_mode {
             notes.push("xdp_mode: takes effect with `lbctl down` and `lbctl up`".to_owned());
         }
+        notes.extend(self.idle_orders(&config));
         // From here on only the kernel can refuse; a program that cannot be attached is the likeliest, so first.
         let before = std::mem::replace(&mut self.config, config);
         if let Err(error) = self.put_program_on(&links).await {
@@ -174,6 +188,7 @@ impl Director {
         self.reach(&desired)?;
         self.put_addresses(&links).await?;
         self.leave_interfaces(&links);
+        self.notifications.reconfigure(&self.config);
         let wanted = desired.real_addresses();
         for address in self.unresolved.intersection(&wanted) {
             notes.push(format!("real server {address}: its MAC address is not known yet"));
@@ -182,9 +197,45 @@ impl Director {
     }
 
     /// What `config` asks for, as everything else that is known changes it.
-    #[expect(clippy::unused_self, reason = "health and the operator's orders change it")]
     fn desired(&self, config: &Config) -> Desired {
-        Desired::from_config(config)
+        let mut desired = Desired::from_config(config);
+        self.orders.apply(&mut desired);
+        desired
+    }
+
+    /// Carries out an operator's order, and writes it down first. Returns what it is about and whether it changes
+    /// anything.
+    ///
+    /// # Errors
+    ///
+    /// There is no such real server, or it cannot be written down: then nothing has changed. Or the tables cannot be
+    /// changed: then the order stands, and is tried again.
+    pub fn order(&mut self, request: &orders::Request) -> anyhow::Result<orders::Done> {
+        let names = orders::names(&Desired::from_config(&self.config));
+        let about = self.orders.find(&names, &request.virtual_server, &request.real_server)?;
+        let mut orders = self.orders.clone();
+        let changed = orders.change(about, request.change, orders::now())?;
+        let order = orders.of(&about.0, &about.1).copied();
+        if changed {
+            orders.write(&self.instance.orders_file())?;
+            self.orders = orders;
+            let state = order.map_or("as configured".to_owned(), |order| order.to_string());
+            tracing::info!("real server {} of {}: {state}, by order", about.1, about.0);
+            self.reach(&self.desired(&self.config))?;
+        }
+        Ok(orders::Done { virtual_server: about.0.into(), real_server: about.1.into(), order, changed })
+    }
+
+    /// What to say about orders that no real server is there for.
+    fn idle_orders(&self, config: &Config) -> Vec<String> {
+        let names = orders::names(&Desired::from_config(config));
+        let note = |(service, server)| {
+            format!(
+                "there is an order about real server {server} of {service}, which is not configured; \
+                 `lbctl enable {service} {server}` lifts it"
+            )
+        };
+        self.orders.idle(&names).map(note).collect()
     }
 
     fn plan(&self, desired: &Desired) -> anyhow::Result<Vec<Step>> {
@@ -221,10 +272,11 @@ impl Director {
         }
     }
 
-    /// Has MACs followed of the real servers in the configuration, and of those that were removed but still have
-    /// connections.
+    /// Has MACs followed of all real servers in the configuration, so that one that is taken back is reachable at
+    /// once, and of those that were removed but still have connections.
     fn want_neighbours(&self, desired: &Desired) {
         let mut wanted = desired.real_addresses();
+        wanted.extend(Desired::from_config(&self.config).real_addresses());
         let in_use = |destination: &&Destination| {
             NextHop::from_word(destination.next_hop.load()).flags & NextHop::IN_USE != 0
         };
@@ -404,9 +456,11 @@ impl Director {
 
     /// Stops forwarding and undoes everything.
     pub async fn stop(self) -> anyhow::Result<()> {
-        let Self { instance, netlink, loaded, neighbours, .. } = self;
+        let Self { instance, netlink, loaded, neighbours, notifications, .. } = self;
         drop((loaded, neighbours));
-        super::teardown::undo(&instance, &netlink).await
+        let undone = super::teardown::undo(&instance, &netlink).await;
+        notifications.close(LAST_NOTIFICATIONS).await;
+        undone
     }
 
     /// The instance.
@@ -422,6 +476,11 @@ impl Director {
     /// The tables.
     pub fn tables(&self) -> &crate::dataplane::tables::Tables {
         &self.loaded.tables
+    }
+
+    /// Where to tell what happens.
+    pub fn notifier(&self) -> &notify::Notifier {
+        self.notifications.notifier()
     }
 
     /// Real servers whose MAC is not known.

@@ -10,8 +10,10 @@ use super::connections::{Names, real_port, seconds_left, virtual_port};
 use super::drops::Counter;
 use super::rates::Rate;
 use super::snapshot::{Link, MaxConnections, Snapshot, live_connections};
-use super::{Beside, ListError, Source};
+use super::{Beside, ListArgs, ListError, Source};
 use crate::edits::{Origin, ServiceName};
+use crate::orders::Held;
+use crate::plane::desired::ServiceKey;
 
 #[derive(Serialize)]
 struct List {
@@ -19,7 +21,19 @@ struct List {
     version: &'static str,
     max_connections: MaxConnections,
     virtual_servers: Vec<VirtualServer>,
+    orders: Vec<Ordered>,
     taken_out: TakenOut,
+}
+
+/// What an operator has ordered about a real server.
+#[derive(Serialize)]
+struct Ordered {
+    protocol: &'static str,
+    virtual_server: Endpoint,
+    real_server: Endpoint,
+    held: Option<Held>,
+    weight: Option<u32>,
+    since: u64,
 }
 
 /// What the configuration has, but run-time edits have taken out.
@@ -72,6 +86,7 @@ struct Load {
 
 /// Virtual servers, real servers, counters, and rates if they are known.
 pub(super) fn virtual_servers(
+    args: &ListArgs,
     snapshot: &Snapshot,
     beside: &Beside,
     out: &mut impl Write,
@@ -123,6 +138,7 @@ pub(super) fn virtual_servers(
         version: env!("CARGO_PKG_VERSION"),
         max_connections: snapshot.max_connections,
         virtual_servers: virtual_servers.collect(),
+        orders: orders(args, snapshot),
         taken_out: TakenOut {
             virtual_servers: removed_services,
             real_servers: removed_servers
@@ -132,6 +148,24 @@ pub(super) fn virtual_servers(
         },
     };
     pretty(&list, out)
+}
+
+/// Those about virtual servers that are listed.
+fn orders(args: &ListArgs, snapshot: &Snapshot) -> Vec<Ordered> {
+    let is_listed = |key: &ServiceKey| {
+        args.virtual_server.is_none() || snapshot.virtual_servers.iter().any(|service| service.key == *key)
+    };
+    let orders = args.orders.iter().filter(|(service, ..)| is_listed(service));
+    orders
+        .map(|(service, server, order)| Ordered {
+            protocol: protocol_word(service.protocol),
+            virtual_server: Endpoint { address: service.address, port: service.port },
+            real_server: Endpoint { address: server.address, port: server.port },
+            held: order.held,
+            weight: order.weight,
+            since: order.since,
+        })
+        .collect()
 }
 
 #[derive(Serialize)]

@@ -75,6 +75,10 @@ pub struct ListArgs {
     /// Print JSON instead; docs/list.md describes it.
     #[arg(long)]
     pub json: bool,
+
+    /// What an operator has ordered.
+    #[arg(skip)]
+    pub orders: crate::orders::Orders,
 }
 
 /// Reads an address with or without a port; without one it is 0.
@@ -213,7 +217,7 @@ fn write<S: Source>(
     let mut snapshot = Snapshot::read(source)?.only(filter)?;
     beside.baseline.subtract_from(&mut snapshot);
     if args.json {
-        return json::virtual_servers(&snapshot, beside, out);
+        return json::virtual_servers(args, &snapshot, beside, out);
     }
     if filter.is_none() {
         text::banner(&snapshot, out)?;
@@ -227,6 +231,7 @@ fn write<S: Source>(
         // After the listing, also where both go to one terminal.
         out.flush()?;
         text::note_on_retired(&snapshot, notes)?;
+        text::note_on_orders(&args.orders, filter, notes)?;
         text::note_on_edits(&beside.edits, notes)?;
     }
     Ok(())

@@ -3,6 +3,8 @@
 use lb_common::conn::{Ticks, Value, buckets_for};
 use lb_common::layout::{DestinationRef, NextHop, SchedulerCode, Settings, Traffic};
 
+use lb_common::net::protocol;
+
 use super::{ListError, Source};
 use crate::dataplane::connections::{self, Connection};
 use crate::plane::applied::{Applied, AppliedServer};
@@ -172,6 +174,32 @@ pub(super) fn live_connections<S: Source>(source: &S, now: Ticks) -> impl Iterat
     connections::ipv4(source.connections4())
         .chain(connections::ipv6(source.connections6()))
         .filter(move |connection| !expired(settings, connection.value, now))
+}
+
+/// How many connections a real server has that a client may still use: active ones, and whatever is not TCP. TCP
+/// connections that are being closed are not counted, nor are those that have expired.
+///
+/// # Errors
+///
+/// A table cannot be read.
+pub fn open_connections<S: Source>(
+    source: &S,
+    service: &ServiceKey,
+    server: &ServerKey,
+) -> Result<u64, ListError> {
+    let names = Snapshot::read_names(source)?;
+    let servers = names.virtual_servers.iter().filter(|found| found.key == *service);
+    // One that was removed and added again is there twice.
+    let own: Vec<_> = servers
+        .flat_map(|service| &service.real_servers)
+        .filter(|found| found.key == *server)
+        .map(|found| found.reference)
+        .collect();
+    let is_tcp = service.protocol == protocol::TCP;
+    let open = live_connections(source, source.now()).filter(|connection| {
+        own.contains(&connection.value.destination()) && (!is_tcp || connection.value.state().active())
+    });
+    Ok(u64::try_from(open.count()).unwrap_or(u64::MAX))
 }
 
 /// Active and inactive connections by destination id, of the destination's present generation only.

@@ -10,6 +10,8 @@ use super::ListArgs;
 use super::rates::{Rate, Rates};
 use super::snapshot::{Link, RealServer, Snapshot, VirtualServer};
 use crate::edits::{Edits, Origin};
+use crate::orders::Orders;
+use crate::plane::desired::ServiceKey;
 
 /// The only line that differs from `ipvsadm`'s. Its size is the number of buckets, ours of connections (IPv4).
 pub(super) fn banner(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
@@ -95,6 +97,19 @@ pub(super) fn note_on_retired(snapshot: &Snapshot, notes: &mut dyn Write) -> io:
         plural(connections),
         plural(servers),
     )
+}
+
+/// Says what an operator has ordered, and how it is lifted.
+pub(super) fn note_on_orders(
+    orders: &Orders,
+    filter: Option<ServiceKey>,
+    notes: &mut dyn Write,
+) -> io::Result<()> {
+    let shown = |service: &ServiceKey| filter.is_none_or(|filter| filter == *service);
+    for (service, server, order) in orders.iter().filter(|(service, ..)| shown(service)) {
+        writeln!(notes, "real server {server} of {service}: {order}, by order")?;
+    }
+    Ok(())
 }
 
 /// What a run-time edit adds to a line.
