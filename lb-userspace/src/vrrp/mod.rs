@@ -10,4 +10,6 @@
 pub mod machine;
 pub mod packet;
 pub mod priority;
+#[cfg(test)]
+mod sim;
 pub mod sync;

@@ -21,6 +21,8 @@
 //! answer.
 
 mod step;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use std::{net::IpAddr, time::Duration};

@@ -259,14 +259,31 @@ impl Instance {
     fn backup_hears(&mut self, sighting: Sighting, now: Duration, actions: &mut Vec<Action>) {
         if sighting.priority == PRIORITY_LEAVING {
             self.backup_hears_leaving(sighting.from, now, actions);
-        } else if self.leaves_alone(sighting, now, actions) {
-            self.follow(sighting, now, actions);
+            return;
+        }
+        self.note_master(sighting, now);
+        if self.leaves_alone(sighting, now, actions) {
+            self.tell(Topic::NewMaster, sighting.from, Report::NewMaster(sighting), actions);
+            let ours = self.settings.interval;
+            if sighting.interval != ours {
+                let report = Report::IntervalDiffers { master: sighting, ours };
+                self.tell(Topic::IntervalDiffers, sighting.from, report, actions);
+            }
+            self.await_advert(now);
         } else {
             // Not waited for any longer: when the timer runs out, this director is master (keepalived, RFC 9568
             // section 6.4.2).
             self.then = Some(Why::Preempts { master: sighting.from, priority: sighting.priority });
-            self.master = Some(Master { last: sighting, heard: now });
             self.tell(Topic::LowerPriority, sighting.from, Report::LowerPriority(sighting), actions);
+        }
+    }
+
+    fn note_master(&mut self, sighting: Sighting, now: Duration) {
+        match self.master.replace(Master { last: sighting, heard: now }) {
+            Some(Master { last, .. }) if last.from == sighting.from => {}
+            // Both live: told once, not at each advert.
+            Some(Master { last, heard }) if now < heard + last.interval.duration() * 2 => {}
+            Some(_) | None => self.told.clear(),
         }
     }
 
@@ -305,27 +322,6 @@ impl Instance {
             actions.push(Action::Report(Report::PreemptDelayed { master: sighting, delay }));
             true
         }
-    }
-
-    fn follow(&mut self, sighting: Sighting, now: Duration, actions: &mut Vec<Action>) {
-        let previous = self.master.replace(Master { last: sighting, heard: now });
-        match previous {
-            Some(Master { last, .. }) if last.from == sighting.from => {}
-            // Both live: told once, not at each advert.
-            Some(Master { last, heard }) if now < heard + last.interval.duration() * 2 => {
-                self.tell(Topic::NewMaster, sighting.from, Report::NewMaster(sighting), actions);
-            }
-            Some(_) | None => {
-                self.told.clear();
-                self.tell(Topic::NewMaster, sighting.from, Report::NewMaster(sighting), actions);
-            }
-        }
-        let ours = self.settings.interval;
-        if sighting.interval != ours {
-            let report = Report::IntervalDiffers { master: sighting, ours };
-            self.tell(Topic::IntervalDiffers, sighting.from, report, actions);
-        }
-        self.await_advert(now);
     }
 
     fn backup_timer(&mut self, now: Duration, actions: &mut Vec<Action>) {

@@ -20,6 +20,8 @@
 
 mod checksum;
 mod receive;
+#[cfg(test)]
+mod tests;
 
 use std::{
     fmt,
