@@ -65,6 +65,8 @@ pub struct Instance {
     garp_at: Option<Duration>,
     lower_priority_garp_at: Option<Duration>,
     refresh_at: Option<Duration>,
+    /// When an advert of another was last answered at once.
+    answered: Option<Duration>,
     /// A backup that woke late has been given time to hear the master.
     was_late: bool,
     told: Vec<(Topic, IpAddr)>,
@@ -91,6 +93,7 @@ impl Instance {
             garp_at: None,
             lower_priority_garp_at: None,
             refresh_at: None,
+            answered: None,
             was_late: false,
             told: Vec::new(),
         }
@@ -364,6 +367,7 @@ impl Instance {
         self.wants = false;
         self.was_late = false;
         self.preempts_at = None;
+        self.answered = None;
         self.due = Some(now + self.settings.interval.duration());
         self.garp_at = (!garp.delay.is_zero()).then_some(now + garp.delay);
         self.refresh_at = self.next_refresh(now);
@@ -385,18 +389,31 @@ impl Instance {
                 self.become_backup(Some(sighting), now, Why::HandedOver { to: from }, actions);
             }
         } else if theirs == PRIORITY_LEAVING {
-            actions.push(Action::SendAdvert { priority: ours });
-            self.due = Some(now + self.settings.interval.duration());
+            if self.may_answer(now) {
+                actions.push(Action::SendAdvert { priority: ours });
+                self.due = Some(now + self.settings.interval.duration());
+            }
         } else if theirs > ours {
             self.become_backup(Some(sighting), now, Why::Outranked { by: from, theirs, ours }, actions);
         } else if theirs == ours && from > self.settings.address {
             self.become_backup(Some(sighting), now, Why::TieLost { to: from }, actions);
-        } else {
+        } else if self.may_answer(now) {
             // At once: the other hears it sooner (RFC 9568 section 6.4.3), and hosts learn who it is.
             actions.push(Action::SendAdvert { priority: ours });
             self.assert_addresses(now, actions);
             self.tell(Topic::TwoMasters, from, Report::TwoMasters(sighting), actions);
         }
+    }
+
+    /// Not oftener than twice an interval: two masters who each see the other's address as the lower one, behind address
+    /// translation, would answer each other without end.
+    fn may_answer(&mut self, now: Duration) -> bool {
+        let rest = self.settings.interval.duration() / 2;
+        let may = self.answered.is_none_or(|at| now >= at + rest);
+        if may {
+            self.answered = Some(now);
+        }
+        may
     }
 
     /// Hosts may have learnt another master's Ethernet address.

@@ -16,7 +16,8 @@ fn the_highest_priority_becomes_master_and_nothing_oscillates() {
         for (version, interval) in VERSIONS {
             let mut random = Random(seed);
             let count = 1 + random.below(5);
-            let priorities: Vec<_> = (0..count).map(|_| 1 + random.below(254) as u8).collect();
+            let priorities: Vec<_> =
+                (0..count).map(|_| u8::try_from(1 + random.below(254)).expect("a byte")).collect();
             let mut sim = Sim::of(seed, version, interval, &priorities);
             sim.network = lively(interval);
             sim.start_all();

@@ -32,7 +32,7 @@ fn members_become_master_and_fail_together() {
             assert_eq!((sim.masters(0), sim.masters(1)), (vec![0], vec![0]));
 
             // One interface of the master fails.
-            let failed = sim.random.below(2) as usize;
+            let failed = sim.random.index(2);
             sim.tell(0, failed, Event::Fault(FaultCause::LinkDown));
             assert_eq!((sim.state(0, 0), sim.state(0, 1)), (Some(State::Fault), Some(State::Fault)));
             sim.run_until(sim.now + secs(10), together);
@@ -146,13 +146,13 @@ fn a_reload_may_change_the_groups() {
     routers.set_groups([ids.to_vec(), vec![ids[0]]]);
     for event in [Event::Ready(true), Event::Start] {
         for id in ids {
-            let _ = routers.step(id, event, Duration::ZERO);
+            drop(routers.step(id, event, Duration::ZERO));
         }
     }
     // Out of the group, each goes its own way.
     routers.set_groups([]);
-    let _ = routers.step(ids[1], Event::Fault(FaultCause::LinkDown), secs(1));
-    let _ = routers.timer(secs(4));
+    drop(routers.step(ids[1], Event::Fault(FaultCause::LinkDown), secs(1)));
+    drop(routers.timer(secs(4)));
     let state = |id| routers.get(id).map(|instance| instance.state());
     assert_eq!(ids.map(state), [Some(State::Master), Some(State::Fault)]);
     routers.remove(ids[1]);

@@ -43,9 +43,13 @@ impl Random {
         self.next() % bound
     }
 
+    fn index(&mut self, length: usize) -> usize {
+        usize::try_from(self.below(length as u64)).expect("a length")
+    }
+
     fn between(&mut self, low: Duration, high: Duration) -> Duration {
-        let width = (high - low).as_micros() as u64;
-        low + Duration::from_micros(self.below(width + 1))
+        let width = u64::try_from((high - low).as_nanos()).expect("less than centuries");
+        low + Duration::from_nanos(self.below(width + 1))
     }
 
     fn one_in_thousand(&mut self, times: u64) -> bool {

@@ -5,8 +5,7 @@ use super::*;
 const MINUTES: Duration = secs(600);
 
 fn disturb(sim: &mut Sim) {
-    let count = sim.directors.len() as u64;
-    let index = sim.random.below(count) as usize;
+    let index = sim.random.index(sim.directors.len());
     match sim.random.below(10) {
         0..=2 => sim.kill(index),
         3 => {
@@ -40,7 +39,7 @@ fn soak(seed: u64, version: Version, interval: u16, priorities: &[u8], lost: u64
     let delay = Interval::from_centiseconds(interval).duration() / 4;
     let calm = Network { lost: 0, doubled: 50, delay };
     sim.network = calm;
-    sim.change(|settings| settings.nopreempt = seed % 3 == 0);
+    sim.change(|settings| settings.nopreempt = seed.is_multiple_of(3));
     sim.start_all();
     let mut disturbances = 0;
     while sim.now < MINUTES {
@@ -67,8 +66,9 @@ fn soak(seed: u64, version: Version, interval: u16, priorities: &[u8], lost: u64
 #[test]
 fn two_directors_for_ten_minutes() {
     let mut disturbances = 0;
-    for seed in 0..40 {
-        let (version, interval) = if seed % 2 == 0 { (Version::V2, 100) } else { (Version::V3, 100) };
+    for seed in 0..40_u64 {
+        let (version, interval) =
+            if seed.is_multiple_of(2) { (Version::V2, 100) } else { (Version::V3, 100) };
         disturbances += soak(seed, version, interval, &[150, 100], 0);
         disturbances += soak(seed, version, interval, &[100, 100], 100);
     }

@@ -135,19 +135,19 @@ proptest! {
     ) {
         let mut instance = Instance::new(settings);
         let mut now = Duration::ZERO;
-        let _ = instance.step(Event::Start, now);
+        told(&mut instance, &[Event::Start], now);
         for (event, after) in events {
             now += millis(after);
-            let _ = instance.step(event, now);
+            told(&mut instance, &[event], now);
         }
         for cause in FaultCause::ALL {
-            let _ = instance.step(Event::FaultCleared(cause), now);
+            told(&mut instance, &[Event::FaultCleared(cause)], now);
         }
         let patience = now + instance.status(now).master_down_interval * 2 + Duration::from_secs(45);
         while instance.state() == State::Backup {
             now = now.max(instance.next_deadline().expect("a timer"));
             prop_assert!(now <= patience);
-            let _ = instance.step(Event::Timer, now);
+            told(&mut instance, &[Event::Timer], now);
         }
         prop_assert_eq!(instance.state(), State::Master);
     }

@@ -83,9 +83,14 @@ fn a_second_master_of_lower_precedence_is_answered_and_outcried() {
     let (mut instance, at) = master(Settings { garp, ..settings() });
     let first = told(&mut instance, &[advert(3, 50)], at + millis(100));
     assert_eq!(words(&first), "advert 100, garp 2, say TwoMasters");
-    let again = told(&mut instance, &[advert(3, 50)], at + millis(200));
+    assert_eq!(words(&told(&mut instance, &[advert(3, 50)], at + millis(200))), "", "half an interval apart");
+    let again = told(&mut instance, &[advert(3, 50)], at + millis(600));
     assert_eq!(words(&again), "advert 100, garp 2", "told once");
-    assert_eq!(run(&mut instance, at + millis(950)), [(at + millis(900), "garp 2".to_owned())]);
+    let happened = run(&mut instance, at + millis(1400));
+    assert_eq!(
+        happened,
+        [(1000, "advert 100"), (1300, "garp 2")].map(|(after, words)| (at + millis(after), words.to_owned()))
+    );
 
     let quiet = Garp { lower_priority_repeat: 0, ..garp };
     let (mut instance, at) = master(Settings { garp: quiet, ..settings() });
