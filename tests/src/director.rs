@@ -49,18 +49,31 @@ pub fn patience(seconds: u64) -> Duration {
 pub struct Configuration {
     director: String,
     virtual_servers: Vec<VirtualServer>,
+    /// Whatever else the file says.
+    rest: String,
 }
 
 impl Configuration {
     /// A director on these interfaces, without virtual servers.
     pub fn new(interfaces: &[&str]) -> Self {
-        Self { director: format!("interfaces = {interfaces:?}\n"), virtual_servers: Vec::new() }
+        Self {
+            director: format!("interfaces = {interfaces:?}\n"),
+            virtual_servers: Vec::new(),
+            rest: String::new(),
+        }
     }
 
     /// A further line of `[director]`.
     pub fn option(mut self, line: &str) -> Self {
         self.director += line;
         self.director.push('\n');
+        self
+    }
+
+    /// Further sections, as they stand in the file.
+    pub fn append(mut self, text: &str) -> Self {
+        self.rest += text;
+        self.rest.push('\n');
         self
     }
 
@@ -83,7 +96,8 @@ impl Configuration {
 impl fmt::Display for Configuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "[director]\n{}", self.director)?;
-        self.virtual_servers.iter().try_for_each(|server| server.fmt(f))
+        self.virtual_servers.iter().try_for_each(|server| server.fmt(f))?;
+        f.write_str(&self.rest)
     }
 }
 

@@ -9,6 +9,7 @@ mod list;
 mod orders;
 mod reload;
 mod up;
+mod vrrp;
 
 use std::io::{self, IsTerminal as _, Write};
 use std::path::PathBuf;
@@ -55,6 +56,8 @@ enum Command {
     SetWeight(orders::SetWeightArgs),
     /// List virtual servers, real servers, connections and counters, as ipvsadm does
     List(list::ListCommand),
+    /// Show VRRP instances; hand them over or take them by hand
+    Vrrp(vrrp::VrrpArgs),
     /// Add, change or remove virtual servers of the running director
     Service(edit::ServiceArgs),
     /// Add, change or remove real servers of the running director
@@ -119,6 +122,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Disable(args) => orders::order(&args, Change::Disable, &mut out).await,
         Command::Enable(args) => orders::order(&args, Change::Enable, &mut out).await,
         Command::SetWeight(args) => orders::set_weight(&args, &mut out).await,
+        Command::Vrrp(args) => vrrp::run(&args, &mut out).await,
         Command::List(args) => list::run(&args, &mut out).await,
         Command::Service(args) => edit::service(args).await,
         Command::Server(args) => edit::server(args).await,

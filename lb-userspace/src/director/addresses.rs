@@ -12,7 +12,9 @@ pub fn wanted(config: &Config) -> BTreeSet<IpAddr> {
     if !config.director.manage_addresses {
         return BTreeSet::new();
     }
-    config.virtual_servers.iter().map(|server| server.address).collect()
+    let carried = super::failover::carried_addresses(config);
+    let all = config.virtual_servers.iter().map(|server| server.address);
+    all.filter(|address| !carried.contains(address)).collect()
 }
 
 /// Which of `wanted` must be added, and where: on the interface whose subnet has it, else on the first one.

@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -21,6 +21,7 @@ use crate::edits::{Operation, OperationError, ServiceName};
 use crate::list::rates::Rates;
 use crate::orders;
 use crate::plane::desired::ServiceKey;
+use crate::vrrp::status::VrrpStatus;
 
 /// What the daemon says of itself. JSON schema `lbctl/status/v1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -59,6 +60,13 @@ pub struct Edited {
     pub notes: Vec<String>,
 }
 
+/// What happens now.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Said {
+    /// In words.
+    pub said: String,
+}
+
 /// Why a request was refused.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Refused {
@@ -83,6 +91,17 @@ pub enum Request {
     Rates(oneshot::Sender<Rates>),
     /// Carry out an operator's order.
     Order(orders::Request, oneshot::Sender<Result<orders::Done, Refused>>),
+    /// Say how VRRP is.
+    Vrrp(oneshot::Sender<Result<VrrpStatus, Refused>>),
+    /// Hand a VRRP instance or group over, or take it.
+    VrrpOrder {
+        /// Its name.
+        name: String,
+        /// Take it.
+        takes: bool,
+        /// What happens now.
+        answer: oneshot::Sender<Result<Said, Refused>>,
+    },
 }
 
 /// At most so many requests wait; more are refused, for who asks so often is broken.
@@ -139,6 +158,8 @@ pub fn serve(instance: &Instance) -> io::Result<Api> {
     let router = Router::new()
         .route("/v1/status", get(status))
         .route("/v1/rates", get(rates))
+        .route("/v1/vrrp", get(vrrp))
+        .route("/v1/vrrp/{name}/{order}", post(vrrp_order))
         .route("/v1/reload", post(reload))
         .route("/v1/edits", post(edit))
         .route("/v1/zero", post(zero))
@@ -179,6 +200,22 @@ async fn status(State(to): State<Loop>) -> Result<Json<Status>, Failure> {
 
 async fn rates(State(to): State<Loop>) -> Result<Json<Rates>, Failure> {
     ask(&to, Request::Rates).await.map(Json)
+}
+
+async fn vrrp(State(to): State<Loop>) -> Result<Json<VrrpStatus>, Failure> {
+    ask(&to, Request::Vrrp).await?.map(Json).map_err(refuse)
+}
+
+async fn vrrp_order(
+    State(to): State<Loop>,
+    Path((name, order)): Path<(String, String)>,
+) -> Result<Json<Said>, Failure> {
+    let takes = match order.as_str() {
+        "take" => true,
+        "release" => false,
+        _ => return Err(refuse(Refused { error: format!("{order:?} is no order; use take or release") })),
+    };
+    ask(&to, |answer| Request::VrrpOrder { name, takes, answer }).await?.map(Json).map_err(refuse)
 }
 
 async fn reload(State(to): State<Loop>) -> Result<Json<Reloaded>, Failure> {

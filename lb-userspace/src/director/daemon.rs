@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::api::{self, Edited, Refused, Reloaded, Request, Status};
-use super::state::Director;
+use super::api::{self, Edited, Refused, Reloaded, Request, Said, Status};
+use super::state::{Changed, Director};
 use crate::edits::Operation;
 use crate::list::rates::{self, Estimators};
 use crate::list::snapshot::Snapshot;
@@ -62,9 +62,19 @@ pub async fn run(mut director: Director, ready: impl FnOnce()) -> anyhow::Result
                     return failed.map_or(Ok(()), |error| Err(anyhow::anyhow!(error)));
                 }
             }
-            () = director.neighbours_changed() => director.follow_neighbours(),
+            changed = director.changed() => match changed {
+                Changed::Vrrp(news) => director.follow_vrrp(news),
+                Changed::Neighbours => {
+                    director.follow_neighbours();
+                    director.tell_vrrp();
+                }
+            },
             event = events.next() => follow(&mut director, &mut events, event).await,
-            _ = retry.tick() => director.retry(),
+            _ = retry.tick() => {
+                director.retry();
+                director.mark_standby();
+                director.tell_vrrp();
+            }
             _ = sweep.tick() => director.sweep(),
             _ = estimate.tick() => match Snapshot::read_traffic(director.tables()) {
                 Ok(snapshot) => estimators.tick(&snapshot.virtual_servers),
@@ -143,6 +153,15 @@ async fn serve(director: &mut Director, estimators: &mut Estimators, request: Re
         Request::Zero(service, answer) => {
             estimators.reset(service);
             answer.send(()).unwrap_or_default();
+        }
+        Request::Vrrp(answer) => {
+            let status =
+                director.vrrp_status().await.map_err(|error| Refused { error: format!("{error:#}") });
+            drop(answer.send(status));
+        }
+        Request::VrrpOrder { name, takes, answer } => {
+            let said = director.order_vrrp(&name, takes).await;
+            drop(answer.send(said.map(|said| Said { said }).map_err(|error| Refused { error })));
         }
         Request::Down(answer) => return Some(answer),
     }

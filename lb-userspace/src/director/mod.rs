@@ -8,6 +8,7 @@ pub mod addresses;
 pub mod api;
 pub mod client;
 pub mod daemon;
+mod failover;
 pub mod instance;
 pub mod interfaces;
 pub mod lock;

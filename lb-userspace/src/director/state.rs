@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use lb_common::layout::{Destination, NextHop};
 
 use super::addresses;
+use super::failover::Failover;
 use super::instance::Instance;
 use super::interfaces;
 use super::preflight;
@@ -30,6 +31,7 @@ use crate::plane::apply::{Hop, Hops, apply, follow_hops};
 use crate::plane::desired::Desired;
 use crate::plane::plan::{Limits, Step, plan, ring_space_after};
 use crate::plane::{janitor, store::Store};
+use crate::vrrp::shell::News;
 
 /// How long `up` and `reload` wait for the MACs of real servers before they go on without.
 const RESOLVE_FOR: Duration = Duration::from_millis(1500);
@@ -61,6 +63,16 @@ pub struct Director {
     pending: Option<String>,
     notifications: notify::Service,
     orders: Orders,
+    pub(super) failover: Failover,
+}
+
+/// What [`Director::changed`] waited for.
+#[derive(Debug)]
+pub enum Changed {
+    /// The real servers' MACs.
+    Neighbours,
+    /// What VRRP does; without news, which addresses are carried here.
+    Vrrp(Option<News>),
 }
 
 impl Director {
@@ -100,6 +112,7 @@ impl Director {
             pending: None,
             notifications: notify::Service::start(&config),
             orders,
+            failover: Failover::default(),
             instance,
             file,
             edits,
@@ -129,7 +142,8 @@ impl Director {
         self.record.write(&self.instance.record_file())?;
         self.put_program_on(links).await?;
         self.leave_interfaces(links);
-        self.put_addresses(links).await
+        self.put_addresses(links).await?;
+        self.start_vrrp()
     }
 
     fn check_capacity(&self) {
@@ -189,6 +203,7 @@ impl Director {
         self.put_addresses(&links).await?;
         self.leave_interfaces(&links);
         self.notifications.reconfigure(&self.config);
+        self.reconfigure_vrrp().await?;
         let wanted = desired.real_addresses();
         for address in self.unresolved.intersection(&wanted) {
             notes.push(format!("real server {address}: its MAC address is not known yet"));
@@ -238,6 +253,21 @@ impl Director {
         self.orders.idle(&names).map(note).collect()
     }
 
+    /// What the configuration in force asks for now.
+    pub(super) fn desired_now(&self) -> Desired {
+        self.desired(&self.config)
+    }
+
+    /// The addresses of the real servers that are configured.
+    pub(super) fn real_addresses(&self) -> BTreeSet<IpAddr> {
+        self.config
+            .virtual_servers
+            .iter()
+            .flat_map(|server| &server.real_servers)
+            .map(|real| real.address)
+            .collect()
+    }
+
     fn plan(&self, desired: &Desired) -> anyhow::Result<Vec<Step>> {
         let tables = &self.loaded.tables;
         let applied = Applied::read(tables);
@@ -254,6 +284,7 @@ impl Director {
         let steps = self.plan(desired)?;
         self.ring_space = ring_space_after(&steps).unwrap_or(self.ring_space);
         let result = apply(&mut self.loaded.tables, &steps, &self.hops);
+        self.mark_standby();
         self.pending = result.as_ref().err().map(ToString::to_string);
         if !steps.is_empty() {
             tracing::info!(steps = steps.len(), "tables changed");
@@ -299,11 +330,17 @@ impl Director {
         self.follow_neighbours();
     }
 
-    /// Waits for news of the real servers' MACs.
-    pub async fn neighbours_changed(&mut self) {
-        if self.resolutions.changed().await.is_err() {
-            // The keeper restarts itself and does not end; if it does, there is no more news.
-            std::future::pending::<()>().await;
+    /// Waits for news of VRRP, or of the real servers' MACs.
+    pub async fn changed(&mut self) -> Changed {
+        let Self { failover, resolutions, .. } = self;
+        tokio::select! {
+            biased;
+            news = failover.changed() => Changed::Vrrp(news),
+            changed = resolutions.changed() => match changed {
+                Ok(()) => Changed::Neighbours,
+                // The keeper restarts itself and does not end; if it does, there is no more news.
+                Err(_) => std::future::pending().await,
+            },
         }
     }
 
@@ -455,7 +492,8 @@ impl Director {
     }
 
     /// Stops forwarding and undoes everything.
-    pub async fn stop(self) -> anyhow::Result<()> {
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.stop_vrrp().await;
         let Self { instance, netlink, loaded, neighbours, notifications, .. } = self;
         drop((loaded, neighbours));
         let undone = super::teardown::undo(&instance, &netlink).await;

@@ -10,6 +10,7 @@ use super::record::Record;
 use crate::dataplane::{attach, loader};
 use crate::net::ethtool;
 use crate::net::netlink::Netlink;
+use crate::vrrp::shell;
 
 /// Removes the VIPs that were added, the program, the tables and the runtime files of an instance; what is not
 /// there is no error.
@@ -33,6 +34,8 @@ pub async fn undo(instance: &Instance, netlink: &Netlink) -> anyhow::Result<()> 
         }
         Err(error) => problems.push(format!("{}: {error}", instance.record_file().display())),
     }
+    let vrrp = shell::record_file(&instance.run_dir());
+    problems.extend(shell::undo::undo(&vrrp, netlink).await);
     for index in instance.pinned_links() {
         attach::detach(&instance.link_pin(index));
     }
@@ -42,7 +45,7 @@ pub async fn undo(instance: &Instance, netlink: &Netlink) -> anyhow::Result<()> 
         fs::remove_dir(parent).unwrap_or_default();
     }
     anyhow::ensure!(problems.is_empty(), "{}", problems.join("\n"));
-    for file in [instance.record_file(), instance.socket(), instance.baseline_file()] {
+    for file in [instance.record_file(), vrrp, instance.socket(), instance.baseline_file()] {
         match fs::remove_file(&file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 problems.push(format!("{}: {error}", file.display()));

@@ -7,5 +7,6 @@
 pub mod ethtool;
 pub mod neighbours;
 pub mod netlink;
+pub mod packet;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -11,6 +11,7 @@ pub mod apply;
 pub mod desired;
 pub mod janitor;
 pub mod plan;
+pub mod standby;
 pub mod store;
 
 #[cfg(test)]

@@ -17,5 +17,7 @@ pub use model::{
     Tracked, VirtualAddress, VirtualRoute, VirtualRule, Vrrp, VrrpInstance, VrrpVersion, Weight,
 };
 
+pub(crate) use routes::{parse_route, parse_rule};
+
 pub(super) use check::check;
 pub(super) use read::{Draft, read};

@@ -181,6 +181,16 @@ pub(super) fn rule(text: &str, is_ipv6: bool) -> Result<VirtualRule, Wrong> {
     Ok(rule)
 }
 
+/// A route as it was accepted before; its family is that of its networks.
+pub(crate) fn parse_route(text: &str) -> Option<VirtualRoute> {
+    route(text, text.contains(':')).ok()
+}
+
+/// A rule as it was accepted before, but for the family of one without networks.
+pub(crate) fn parse_rule(text: &str) -> Option<VirtualRule> {
+    rule(text, text.contains(':')).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,6 +8,7 @@ mod address;
 mod events;
 mod link;
 mod neighbour;
+mod policy;
 mod route;
 
 use std::{io, net::IpAddr, time::Duration};
@@ -23,6 +24,7 @@ pub use self::{
     events::{Event, Events},
     link::{Link, PeerXdp, XdpAttachment, XdpMode},
     neighbour::{Neighbour, NeighbourState},
+    policy::{NewRoute, NewRule, RouteAction},
     route::Route,
 };
 

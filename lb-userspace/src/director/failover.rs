@@ -1,0 +1,260 @@
+//! VRRP and the tables: who has the VIPs decides which virtual servers are served here.
+//!
+//! On becoming master the tables come first, then the addresses, then the announcement to the network; the addresses
+//! wait for [`Director::follow_vrrp`]. On leaving, the reverse.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::state::Director;
+use crate::config::Config;
+use crate::config::vrrp::{Notify, VrrpInstance};
+use crate::notify::{self, VrrpChange, VrrpEvent, VrrpObject, VrrpScripts};
+use crate::plane::desired::DesiredServer;
+use crate::plane::standby;
+use crate::vrrp::machine::State;
+use crate::vrrp::priority::Health;
+use crate::vrrp::shell::track::Observation;
+use crate::vrrp::shell::{Carried, Handle, News, record_file};
+use crate::vrrp::status::VrrpStatus;
+
+/// How long packets are served for an address that has gone to another director: until the last host has learnt it.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// VRRP's part of a director.
+#[derive(Debug, Default)]
+pub(super) struct Failover {
+    handle: Option<Handle>,
+    carried: Carried,
+    /// Addresses that were here until then. Packets that still come are served for a moment.
+    lingering: BTreeMap<IpAddr, Instant>,
+    /// What was told last.
+    is_ready: Option<bool>,
+    served: BTreeMap<String, Health>,
+}
+
+/// The addresses that instances carry: nobody else puts them on the host or takes them away.
+pub(super) fn carried_addresses(config: &Config) -> BTreeSet<IpAddr> {
+    let instances = config.vrrp.instances.iter();
+    instances.flat_map(|instance| instance.addresses()).map(|own| own.address).collect()
+}
+
+impl Failover {
+    /// The addresses of `config` that another director has, or nobody yet.
+    pub(super) fn elsewhere(&self, config: &Config) -> BTreeSet<IpAddr> {
+        let is_here = |address: &IpAddr| {
+            self.carried.here.contains(address)
+                || self.lingering.get(address).is_some_and(|since| since.elapsed() < LINGER)
+        };
+        carried_addresses(config).into_iter().filter(|address| !is_here(address)).collect()
+    }
+
+    /// Waits until VRRP has changed something.
+    pub(super) async fn changed(&mut self) -> Option<News> {
+        match &mut self.handle {
+            Some(handle) => handle.changed().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn carry(&mut self, carried: Carried) {
+        let now = Instant::now();
+        self.lingering.retain(|_, since| since.elapsed() < LINGER);
+        let gone = self.carried.here.difference(&carried.here);
+        self.lingering.extend(gone.map(|address| (*address, now)));
+        self.carried = carried;
+    }
+}
+
+/// What people and programs are told of it; nothing of the state before the start.
+fn notification(news: &News) -> Option<VrrpEvent> {
+    let change = |to: State| match to {
+        State::Master => Some(VrrpChange::Master),
+        State::Backup => Some(VrrpChange::Backup),
+        State::Fault => Some(VrrpChange::Fault),
+        State::Stopped => Some(VrrpChange::Stop),
+        State::Initialize => None,
+    };
+    let scripts = |notify: &Notify| {
+        Arc::new(VrrpScripts {
+            master: notify.master.clone(),
+            backup: notify.backup.clone(),
+            fault: notify.fault.clone(),
+            stop: notify.stop.clone(),
+            master_received_lower_priority: None,
+            any: notify.any.clone(),
+        })
+    };
+    let of_instance = |instance: &VrrpInstance, change, priority| VrrpEvent {
+        object: VrrpObject::Instance,
+        name: instance.name.clone(),
+        change,
+        priority,
+        scripts: scripts(&instance.notify),
+        mail: instance.email_alert,
+    };
+    Some(match news {
+        News::Instance { instance, to, priority } => of_instance(instance, change(*to)?, *priority),
+        News::LowerPriority { instance, priority } => {
+            of_instance(instance, VrrpChange::MasterReceivedLowerPriority, *priority)
+        }
+        News::Group { group, to } => VrrpEvent {
+            object: VrrpObject::Group,
+            name: group.name.clone(),
+            change: change(*to)?,
+            priority: 0,
+            scripts: scripts(&group.notify),
+            mail: group.email_alert,
+        },
+    })
+}
+
+impl Director {
+    /// Starts the instances of the configuration, if there are any. The tables are as they should be by now.
+    pub(super) fn start_vrrp(&mut self) -> anyhow::Result<()> {
+        if self.config().vrrp.instances.is_empty() {
+            return Ok(());
+        }
+        let record = record_file(&self.instance().run_dir());
+        self.failover.handle = Some(Handle::start(&self.config().vrrp, record)?);
+        self.failover.is_ready = None;
+        self.tell_vrrp();
+        Ok(())
+    }
+
+    /// After a reload.
+    pub(super) async fn reconfigure_vrrp(&mut self) -> anyhow::Result<()> {
+        let config = self.config().vrrp.clone();
+        match &mut self.failover.handle {
+            // With no instances left it goes on, and does nothing.
+            Some(handle) => handle.configure(&config).await?,
+            None => self.start_vrrp()?,
+        }
+        Ok(())
+    }
+
+    /// Makes the tables fit the addresses that are carried now, and tells people of transitions.
+    pub fn follow_vrrp(&mut self, news: Option<News>) {
+        match news {
+            Some(news) => self.notify_vrrp(&news),
+            None => self.follow_carried(),
+        }
+    }
+
+    fn follow_carried(&mut self) {
+        let Some(handle) = &mut self.failover.handle else { return };
+        let carried = handle.carried();
+        let generation = carried.generation;
+        self.failover.carry(carried);
+        self.mark_standby();
+        if let Some(handle) = &self.failover.handle {
+            handle.tables_are(generation);
+        }
+    }
+
+    /// Runs commands, writes to FIFOs, sends mail, as it is configured.
+    fn notify_vrrp(&self, news: &News) {
+        if let Some(event) = notification(news) {
+            self.notifier().send(notify::Event::Vrrp(event));
+        }
+    }
+
+    /// Virtual servers of other directors' addresses pass their packets on to the kernel.
+    pub(super) fn mark_standby(&mut self) {
+        let elsewhere = self.failover.elsewhere(self.config());
+        match standby::mark(self.tables(), &elsewhere) {
+            Ok(0) => {}
+            Ok(count) => {
+                tracing::debug!(count, ?elsewhere, "virtual servers changed between serving and standing by")
+            }
+            Err(error) => tracing::error!("the virtual servers do not follow the addresses: {error}"),
+        }
+    }
+
+    /// Tells VRRP whether this director could serve, and what.
+    pub fn tell_vrrp(&mut self) {
+        let is_ready = self.is_ready();
+        let served = self.served();
+        let failover = &mut self.failover;
+        let Some(handle) = &failover.handle else { return };
+        if failover.is_ready != Some(is_ready) {
+            failover.is_ready = Some(is_ready);
+            handle.set_ready(is_ready);
+        }
+        if failover.served != served {
+            failover.served.clone_from(&served);
+            handle.observer().tell(Observation::VirtualServers(served));
+        }
+    }
+
+    /// Whether this director could serve: its tables are as configured, and not every real server is out of reach.
+    fn is_ready(&self) -> bool {
+        let wanted = self.real_addresses();
+        self.pending().is_none()
+            && (wanted.is_empty() || wanted.iter().any(|address| !self.unresolved().contains(address)))
+    }
+
+    /// The virtual servers of the configuration, and whether they have a real server that could get a connection.
+    fn served(&self) -> BTreeMap<String, Health> {
+        let desired = self.desired_now();
+        let health = |server: &crate::config::VirtualServer| {
+            let found = desired.services.iter().find(|(key, _)| {
+                server.address == key.address
+                    && server.port == key.port
+                    && server.protocol.as_str().eq_ignore_ascii_case(key.protocol_name())
+            });
+            let is_served = found.is_some_and(|(_, service)| {
+                let can_serve = |real: &DesiredServer| {
+                    real.weight > 0 && !real.failed && !self.unresolved().contains(&real.key.address)
+                };
+                service.servers.iter().any(can_serve)
+            });
+            if is_served { Health::Up } else { Health::Down }
+        };
+        let tracked =
+            self.config().vrrp.instances.iter().flat_map(|instance| &instance.track_virtual_servers);
+        let of_groups =
+            self.config().vrrp.sync_groups.iter().flat_map(|group| &group.tracking.virtual_servers);
+        let tracked: BTreeSet<&str> = tracked.chain(of_groups).map(|entry| entry.name.as_str()).collect();
+        let servers = self.config().virtual_servers.iter();
+        servers
+            .map(|server| (server.to_string(), server))
+            .filter(|(name, _)| tracked.contains(name.as_str()))
+            .map(|(name, server)| (name, health(server)))
+            .collect()
+    }
+
+    /// How VRRP is.
+    ///
+    /// # Errors
+    /// Its thread has ended.
+    pub async fn vrrp_status(&self) -> anyhow::Result<VrrpStatus> {
+        Ok(match &self.failover.handle {
+            Some(handle) => handle.status().await?,
+            None => VrrpStatus { schema: "lbctl/vrrp/v1".to_owned(), ..VrrpStatus::default() },
+        })
+    }
+
+    /// Hands an instance over, or takes it.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn order_vrrp(&self, name: &str, takes: bool) -> Result<String, String> {
+        match &self.failover.handle {
+            Some(handle) => handle.order(name, takes).await,
+            None => Err("there are no VRRP instances".to_owned()),
+        }
+    }
+
+    /// Hands everything over and takes the addresses off the host.
+    pub(super) async fn stop_vrrp(&mut self) {
+        if let Some(mut handle) = self.failover.handle.take() {
+            handle.stop().await;
+            for news in handle.remaining_news() {
+                self.notify_vrrp(&news);
+            }
+        }
+    }
+}

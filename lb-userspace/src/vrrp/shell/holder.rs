@@ -1,0 +1,494 @@
+//! The keeper of the addresses: what a master has on its interfaces, put there, kept there, taken away.
+//!
+//! It runs on a thread of its own, because the kernel may take its time over a change (every change of the network
+//! configuration waits for one lock), and adverts must not. Tasks are done in their order. What somebody else removes is
+//! put back. Before anything is added it is written into the [`Record`].
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+
+use super::Message;
+use super::record::{HeldAddress, Record};
+use crate::config::vrrp::{RouteKind, VirtualRoute, VirtualRule, VrrpInstance};
+use crate::net::netlink::{
+    Address, Event, Events, Link, Netlink, NetlinkError, NewAddress, NewRoute, NewRule, RouteAction, Scope,
+};
+use crate::net::packet::PacketSocket;
+use crate::vrrp::garp;
+
+/// What could not be added is tried again this often.
+const RETRY: Duration = Duration::from_secs(1);
+/// How long addresses wait for the tables.
+const TABLES: Duration = Duration::from_secs(1);
+
+/// What to do.
+#[derive(Debug)]
+pub(super) enum Task {
+    /// Have the addresses, routes and rules of this instance, when the tables are those of `generation`.
+    Hold { instance: Arc<VrrpInstance>, generation: u64 },
+    /// Have none of them. Answered by [`Message::Released`].
+    Release { instance: Arc<VrrpInstance> },
+    /// The instance's configuration is another: what only the old one has goes, and if the old one is held, so is the new.
+    Change { old: Arc<VrrpInstance>, new: Arc<VrrpInstance> },
+    /// Tell the network where the held addresses of this instance are.
+    Announce { instance: Arc<VrrpInstance>, repeat: u32 },
+    /// Between two frames.
+    Pace(Duration),
+    /// Say when everything before is done.
+    Flush(oneshot::Sender<()>),
+}
+
+/// What is known of an interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Interface {
+    pub(super) index: u32,
+    /// Up, and with a carrier.
+    pub(super) is_running: bool,
+    pub(super) addresses: Vec<IpAddr>,
+    mac: Option<garp::Mac>,
+}
+
+/// All interfaces by name.
+pub(super) type Interfaces = BTreeMap<String, Interface>;
+
+struct Held {
+    instance: Arc<VrrpInstance>,
+    /// Whether something that should be there is not.
+    is_incomplete: bool,
+}
+
+/// What its tasks share: all run on its thread.
+struct Shared {
+    interfaces: Interfaces,
+    held: BTreeMap<String, Held>,
+    record: Record,
+    socket: PacketSocket,
+    pace: Duration,
+    is_router: bool,
+    messages: mpsc::UnboundedSender<Message>,
+}
+
+pub(super) struct Holder {
+    shared: Rc<RefCell<Shared>>,
+    netlink: Netlink,
+    tables: watch::Receiver<u64>,
+}
+
+/// Serves tasks until their sender is gone.
+pub(super) async fn run(
+    mut tasks: mpsc::UnboundedReceiver<Task>,
+    messages: mpsc::UnboundedSender<Message>,
+    tables: watch::Receiver<u64>,
+    record: PathBuf,
+) -> anyhow::Result<()> {
+    // Subscribed before the first look, so that no change is missed.
+    let mut events = Netlink::events()?;
+    let netlink = Netlink::open()?;
+    let shared = Shared {
+        interfaces: Interfaces::new(),
+        held: BTreeMap::new(),
+        record: Record::read(&record)?,
+        socket: PacketSocket::open()?,
+        pace: Duration::ZERO,
+        is_router: is_ipv6_router(),
+        messages,
+    };
+    let mut holder = Holder { shared: Rc::new(RefCell::new(shared)), netlink, tables };
+    holder.look().await;
+    let mut retry = interval(RETRY);
+    retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            task = tasks.recv() => match task {
+                Some(task) => holder.serve(task).await,
+                None => return Ok(()),
+            },
+            event = events.next() => holder.follow(event, &mut events).await,
+            _ = retry.tick() => holder.complete().await,
+        }
+    }
+}
+
+/// Advertisements of a host that forwards have the Router flag (RFC 4861 section 4.4).
+fn is_ipv6_router() -> bool {
+    std::fs::read_to_string("/proc/sys/net/ipv6/conf/all/forwarding").is_ok_and(|text| text.trim() == "1")
+}
+
+impl Holder {
+    async fn serve(&mut self, task: Task) {
+        match task {
+            Task::Hold { instance, generation } => {
+                self.await_tables(&instance.name, generation).await;
+                let held = Held { instance: Arc::clone(&instance), is_incomplete: true };
+                self.shared.borrow_mut().held.insert(instance.name.clone(), held);
+                self.put(&instance).await;
+            }
+            Task::Release { instance } => {
+                self.shared.borrow_mut().held.remove(&instance.name);
+                self.take_away(&instance).await;
+                self.tell(Message::Released(instance.name.clone()));
+            }
+            Task::Change { old, new } => self.change(&old, new).await,
+            Task::Announce { instance, repeat } => self.announce(&instance, repeat).await,
+            Task::Pace(pace) => self.shared.borrow_mut().pace = pace,
+            // Who asked may have given up.
+            Task::Flush(done) => drop(done.send(())),
+        }
+    }
+
+    fn tell(&self, message: Message) {
+        // Without the other thread there is nobody to be told.
+        drop(self.shared.borrow().messages.send(message));
+    }
+
+    /// The tables first: a packet for an address that is here, but not in the tables, is refused by this host.
+    async fn await_tables(&mut self, name: &str, generation: u64) {
+        let begun = Instant::now();
+        let ready = self.tables.wait_for(|applied| *applied >= generation);
+        match timeout(TABLES, ready).await {
+            Ok(Ok(_applied)) => {}
+            Ok(Err(_gone)) => {}
+            Err(_elapsed) => {
+                let waited = begun.elapsed();
+                tracing::warn!("{name}: the addresses do not wait for the tables any longer than {waited:?}");
+            }
+        }
+    }
+
+    /// Reads all interfaces and addresses, and tells if they changed.
+    async fn look(&mut self) {
+        let read =
+            async { Ok::<_, NetlinkError>((self.netlink.links().await?, self.netlink.addresses().await?)) };
+        match read.await {
+            Ok((links, addresses)) => {
+                let interfaces = by_name(&links, &addresses);
+                let is_new = self.shared.borrow().interfaces != interfaces;
+                if is_new {
+                    self.shared.borrow_mut().interfaces.clone_from(&interfaces);
+                    self.tell(Message::Interfaces(interfaces));
+                }
+            }
+            Err(error) => tracing::error!("the interfaces cannot be read: {error}"),
+        }
+    }
+
+    async fn follow(&mut self, event: Result<Event, NetlinkError>, events: &mut Events) {
+        match event {
+            Ok(Event::AddressGone(gone)) => {
+                self.look().await;
+                self.put_back(Some(gone.address)).await;
+            }
+            Ok(Event::Link(_) | Event::LinkGone(_) | Event::Address(_)) => self.look().await,
+            Ok(Event::Overrun) => {
+                self.look().await;
+                self.put_back(None).await;
+            }
+            Ok(Event::Route(_) | Event::Rules) => self.put_back_routes().await,
+            Ok(_) => {}
+            Err(error) => {
+                tracing::error!("no news of addresses: {error}");
+                match Netlink::events() {
+                    Ok(new) => *events = new,
+                    Err(_) => sleep(RETRY).await,
+                }
+                self.look().await;
+            }
+        }
+    }
+
+    fn instances(&self) -> Vec<Arc<VrrpInstance>> {
+        self.shared.borrow().held.values().map(|held| Arc::clone(&held.instance)).collect()
+    }
+
+    /// Somebody removed an address; if a master should have it, it has it again.
+    async fn put_back(&mut self, gone: Option<IpAddr>) {
+        for instance in self.instances() {
+            let concerns = |address: IpAddr| instance.addresses().any(|own| own.address == address);
+            if gone.is_none_or(concerns) {
+                let added = self.put(&instance).await;
+                for address in &added {
+                    tracing::warn!(
+                        "{}: virtual address {address} was removed by somebody else; put back",
+                        instance.name
+                    );
+                    self.tell(Message::PutBack { instance: instance.name.clone(), address: *address });
+                }
+                if !added.is_empty() {
+                    self.announce(&instance, instance.garp.repeat).await;
+                }
+            }
+        }
+    }
+
+    async fn put_back_routes(&mut self) {
+        for instance in self.instances() {
+            if !instance.virtual_routes.is_empty() || !instance.virtual_rules.is_empty() {
+                self.put_routes(&instance).await;
+            }
+        }
+    }
+
+    /// What could not be added before is tried again.
+    async fn complete(&mut self) {
+        let incomplete: Vec<_> = {
+            let shared = self.shared.borrow();
+            let incomplete = shared.held.values().filter(|held| held.is_incomplete);
+            incomplete.map(|held| Arc::clone(&held.instance)).collect()
+        };
+        for instance in incomplete {
+            self.look().await;
+            if !self.put(&instance).await.is_empty() {
+                self.announce(&instance, instance.garp.repeat).await;
+            }
+        }
+    }
+
+    /// Adds what is missing of an instance's addresses, then routes, then rules. Returns the addresses it added.
+    async fn put(&mut self, instance: &VrrpInstance) -> Vec<IpAddr> {
+        let records: Vec<_> = instance.addresses().map(record_of).collect();
+        let routes = routes_of(instance);
+        let rules: Vec<_> = instance.virtual_rules.iter().collect();
+        let written = self.shared.borrow_mut().record.add(records, &routes, &rules);
+        if let Err(error) = written {
+            tracing::error!("{}: what is added cannot be recorded: {error}", instance.name);
+        }
+        let mut added = Vec::new();
+        let mut is_incomplete = false;
+        for own in instance.addresses() {
+            let index = self.shared.borrow().interfaces.get(&own.interface).map(|interface| interface.index);
+            let Some(ifindex) = index else {
+                tracing::error!(
+                    "{}: virtual address {own}: there is no interface {}",
+                    instance.name,
+                    own.interface
+                );
+                is_incomplete = true;
+                continue;
+            };
+            let new = NewAddress {
+                ifindex,
+                address: own.address,
+                prefix_len: own.prefix_len,
+                label: own.label.clone(),
+                scope: match own.scope {
+                    0 => Scope::Global,
+                    253 => Scope::Link,
+                    254 => Scope::Host,
+                    other => Scope::Other(other),
+                },
+                // As keepalived: never chosen as a source by itself.
+                deprecated: own.address.is_ipv6() && own.prefix_len == 128,
+            };
+            match self.netlink.add_address(&new).await {
+                Ok(true) => added.push(own.address),
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::error!("{}: virtual address {own}: {error}", instance.name);
+                    is_incomplete = true;
+                }
+            }
+        }
+        is_incomplete |= !self.put_routes(instance).await;
+        if let Some(held) = self.shared.borrow_mut().held.get_mut(&instance.name) {
+            held.is_incomplete = is_incomplete;
+        }
+        added
+    }
+
+    /// Returns whether all are there now.
+    async fn put_routes(&self, instance: &VrrpInstance) -> bool {
+        let mut is_complete = true;
+        for route in &instance.virtual_routes {
+            let Some(new) = self.new_route(route, &instance.interface) else {
+                is_complete = false;
+                continue;
+            };
+            if let Err(error) = self.netlink.add_route(&new).await {
+                tracing::error!("{}: virtual route {}: {error}", instance.name, route.text);
+                is_complete = false;
+            }
+        }
+        for rule in &instance.virtual_rules {
+            if let Err(error) = self.netlink.add_rule(&new_rule(rule)).await {
+                tracing::error!("{}: virtual rule {}: {error}", instance.name, rule.text);
+                is_complete = false;
+            }
+        }
+        is_complete
+    }
+
+    fn new_route(&self, route: &VirtualRoute, interface: &str) -> Option<NewRoute> {
+        let name = route.interface.as_deref().unwrap_or(interface);
+        let index = self.shared.borrow().interfaces.get(name).map(|known| known.index);
+        new_route(route, index)
+    }
+
+    /// Removes rules, routes, then addresses, whoever added them. keepalived's order.
+    async fn take_away(&mut self, instance: &VrrpInstance) {
+        let mut problems = Vec::new();
+        for rule in &instance.virtual_rules {
+            problems.extend(self.netlink.remove_rule(&new_rule(rule)).await.err());
+        }
+        for route in &instance.virtual_routes {
+            if let Some(new) = self.new_route(route, &instance.interface) {
+                problems.extend(self.netlink.remove_route(&new).await.err());
+            }
+        }
+        let present = match self.netlink.addresses().await {
+            Ok(present) => present,
+            Err(error) => {
+                problems.push(error);
+                Vec::new()
+            }
+        };
+        for own in instance.addresses() {
+            let index = self.shared.borrow().interfaces.get(&own.interface).map(|interface| interface.index);
+            for found in
+                present.iter().filter(|found| found.address == own.address && Some(found.ifindex) == index)
+            {
+                let removed =
+                    self.netlink.remove_address(found.ifindex, found.address, found.prefix_len).await;
+                problems.extend(removed.err());
+            }
+        }
+        for problem in &problems {
+            tracing::error!("{}: {problem}", instance.name);
+        }
+        if problems.is_empty() {
+            let records: Vec<_> = instance.addresses().map(record_of).collect();
+            let rules: Vec<_> = instance.virtual_rules.iter().collect();
+            let written = self.shared.borrow_mut().record.remove(&records, &routes_of(instance), &rules);
+            if let Err(error) = written {
+                tracing::error!("{}: what was removed cannot be recorded: {error}", instance.name);
+            }
+        }
+    }
+
+    async fn change(&mut self, old: &VrrpInstance, new: Arc<VrrpInstance>) {
+        let is_held = self.shared.borrow_mut().held.remove(&old.name).is_some();
+        let mut gone = old.clone();
+        let stays = |own: &crate::config::vrrp::VirtualAddress| {
+            new.addresses().any(|other| (other.address, &other.interface) == (own.address, &own.interface))
+        };
+        gone.virtual_addresses.retain(|own| !stays(own));
+        gone.excluded_addresses.retain(|own| !stays(own));
+        gone.virtual_routes.retain(|route| !new.virtual_routes.contains(route));
+        gone.virtual_rules.retain(|rule| !new.virtual_rules.contains(rule));
+        if is_held {
+            self.take_away(&gone).await;
+            let held = Held { instance: Arc::clone(&new), is_incomplete: true };
+            self.shared.borrow_mut().held.insert(new.name.clone(), held);
+            if !self.put(&new).await.is_empty() {
+                self.announce(&new, new.garp.repeat).await;
+            }
+        }
+    }
+
+    /// One burst: `repeat` frames for each address, with the pace between them.
+    async fn announce(&mut self, instance: &Arc<VrrpInstance>, repeat: u32) {
+        let pace = self.shared.borrow().pace;
+        let burst = burst(Rc::clone(&self.shared), Arc::clone(instance), repeat, pace);
+        if pace.is_zero() {
+            burst.await;
+        } else {
+            // The next task does not wait; the burst ends when the addresses go.
+            tokio::task::spawn_local(burst);
+        }
+    }
+}
+
+async fn burst(shared: Rc<RefCell<Shared>>, instance: Arc<VrrpInstance>, repeat: u32, pace: Duration) {
+    for _ in 0..repeat {
+        for own in instance.addresses() {
+            {
+                let shared = shared.borrow();
+                if !shared.held.contains_key(&instance.name) {
+                    return;
+                }
+                let interface = shared.interfaces.get(&own.interface);
+                // A device without Ethernet addresses has nobody to tell.
+                if let Some((index, mac)) = interface.and_then(|known| Some((known.index, known.mac?))) {
+                    let frame = garp::frame(own.address, mac, shared.is_router);
+                    if let Err(error) = shared.socket.send(index, &frame) {
+                        tracing::warn!(
+                            "{}: {} is not announced on {}: {error}",
+                            instance.name,
+                            own.address,
+                            own.interface
+                        );
+                    }
+                }
+            }
+            if !pace.is_zero() {
+                sleep(pace).await;
+            }
+        }
+    }
+}
+
+fn by_name(links: &[Link], addresses: &[Address]) -> Interfaces {
+    let known = |link: &Link| Interface {
+        index: link.index,
+        is_running: link.is_running(),
+        mac: link.mac.filter(|_| !link.loopback),
+        addresses: addresses
+            .iter()
+            .filter(|address| address.ifindex == link.index && !address.tentative && !address.dad_failed)
+            .map(|address| address.address)
+            .collect(),
+    };
+    links.iter().map(|link| (link.name.clone(), known(link))).collect()
+}
+
+fn record_of(own: &crate::config::vrrp::VirtualAddress) -> HeldAddress {
+    HeldAddress { interface: own.interface.clone(), address: own.address, prefix_len: own.prefix_len }
+}
+
+fn routes_of(instance: &VrrpInstance) -> Vec<(&VirtualRoute, &str)> {
+    instance.virtual_routes.iter().map(|route| (route, instance.interface.as_str())).collect()
+}
+
+/// `None` if the route's device is not there. A route that answers needs none.
+pub(super) fn new_route(route: &VirtualRoute, ifindex: Option<u32>) -> Option<NewRoute> {
+    let action = match route.kind {
+        RouteKind::Unicast => RouteAction::Forward,
+        RouteKind::Blackhole => RouteAction::Blackhole,
+        RouteKind::Unreachable => RouteAction::Unreachable,
+        RouteKind::Prohibit => RouteAction::Prohibit,
+    };
+    let ifindex = match action {
+        RouteAction::Forward => Some(ifindex?),
+        RouteAction::Blackhole | RouteAction::Unreachable | RouteAction::Prohibit => None,
+    };
+    Some(NewRoute {
+        to: route.to,
+        via: route.via,
+        ifindex,
+        source: route.source,
+        metric: route.metric,
+        table: route.table,
+        scope: route.scope,
+        action,
+    })
+}
+
+pub(super) fn new_rule(rule: &VirtualRule) -> NewRule {
+    NewRule {
+        is_ipv6: rule.is_ipv6,
+        from: rule.from,
+        to: rule.to,
+        iif: rule.iif.clone(),
+        fwmark: rule.fwmark,
+        table: rule.table,
+        priority: rule.priority,
+    }
+}

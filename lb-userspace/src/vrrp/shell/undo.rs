@@ -1,0 +1,50 @@
+//! Removes what is left of a daemon that was killed.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::holder::{new_route, new_rule};
+use super::record::Record;
+use crate::config::vrrp::{parse_route, parse_rule};
+use crate::net::netlink::Netlink;
+
+/// Removes the recorded addresses, routes and rules. Returns what could not be removed.
+pub(crate) async fn undo(record: &Path, netlink: &Netlink) -> Vec<String> {
+    let record = match Record::read(record) {
+        Ok(record) => record,
+        Err(error) => return vec![format!("{}: {error}", record.display())],
+    };
+    let links = match netlink.links().await {
+        Ok(links) => links,
+        Err(error) => return vec![error.to_string()],
+    };
+    let index: BTreeMap<_, _> = links.iter().map(|link| (link.name.as_str(), link.index)).collect();
+    let mut problems = Vec::new();
+    for text in &record.rules {
+        if let Some(rule) = parse_rule(text)
+            && let Err(error) = netlink.remove_rule(&new_rule(&rule)).await
+        {
+            problems.push(format!("virtual rule {text}: {error}"));
+        }
+    }
+    for (text, interface) in &record.routes {
+        let route = parse_route(text).and_then(|route| {
+            let name = route.interface.as_deref().unwrap_or(interface);
+            new_route(&route, index.get(name).copied())
+        });
+        if let Some(route) = route
+            && let Err(error) = netlink.remove_route(&route).await
+        {
+            problems.push(format!("virtual route {text}: {error}"));
+        }
+    }
+    for own in &record.addresses {
+        // Without its interface an address is gone too.
+        if let Some(ifindex) = index.get(own.interface.as_str())
+            && let Err(error) = netlink.remove_address(*ifindex, own.address, own.prefix_len).await
+        {
+            problems.push(format!("virtual address {}: {error}", own.address));
+        }
+    }
+    problems
+}
