@@ -21,6 +21,7 @@ pub mod director;
 mod echo;
 mod http;
 mod isolated;
+pub mod keepalived;
 mod lab;
 mod load;
 mod netns;
