@@ -1,7 +1,8 @@
 //! The connection table: which real server a flow goes to.
 //!
 //! One 64-byte bucket holds four IPv4 entries of a key and a value (IPv6: 128 bytes), so an established
-//! packet costs one cache line. A flow may lie in either of two buckets. All writes are single words:
+//! packet costs one cache line. A flow may lie in either of two
+//! buckets, which are in the same page. All writes are single words:
 //! - a slot is taken by compare-and-swap of its key to [`CLAIMED`], then gets its value, then its key;
 //! - an entry is changed by compare-and-swap of its value, and a change that loses the race is dropped.
 //!
@@ -311,6 +312,9 @@ pub struct Bucket6(pub [Entry6; BUCKET_ENTRIES]);
 
 const _: () = assert!(size_of::<Bucket4>() == 64 && size_of::<Bucket6>() == 128);
 
+/// Bytes of a page of memory.
+const PAGE: usize = 4096;
+
 /// The IPv4 buckets for `max_connections`: two slots for each, so that its full number finds room.
 pub const fn buckets_for(max_connections: u32) -> u32 {
     max_connections.div_ceil(2)
@@ -379,10 +383,24 @@ pub const fn scale(hash: u32, n: u32) -> u32 {
     ((hash as u64 * n as u64) >> 32) as u32
 }
 
+/// The two buckets, of `count`, that an entry with this hash may be in. Both are in the same page of memory (but at
+/// the table's end): a new connection looks at both, and the second then costs a cache line but no page walk.
+/// `near` is how many buckets a page has.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "each half of the hash chooses one bucket")]
+pub const fn buckets_of(hash: u64, count: u32, near: u32) -> (u32, u32) {
+    let first = scale(hash as u32, count);
+    let second = first ^ (1 + scale((hash >> 32) as u32, near - 1));
+    (first, if second < count { second } else { scale((hash >> 32) as u32, count) })
+}
+
 /// A key of either family, the hash of which says where its entry may be.
 pub trait Key: Copy {
     /// Its bucket.
     type Bucket;
+
+    /// Buckets in a page of memory.
+    const NEAR: u32;
 
     /// A hash that who does not know `seed` cannot aim.
     fn hash(self, seed: u64) -> u64;
@@ -408,6 +426,8 @@ pub trait Key: Copy {
 
 impl Key for Key4 {
     type Bucket = Bucket4;
+
+    const NEAR: u32 = (PAGE / size_of::<Bucket4>()) as u32;
 
     #[inline(always)]
     fn hash(self, seed: u64) -> u64 {
@@ -466,6 +486,8 @@ impl Key for Key4 {
 
 impl Key for Key6 {
     type Bucket = Bucket6;
+
+    const NEAR: u32 = (PAGE / size_of::<Bucket6>()) as u32;
 
     #[inline(always)]
     fn hash(self, seed: u64) -> u64 {

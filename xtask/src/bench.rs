@@ -74,7 +74,7 @@ fn budget(phase: &str, family: u64, flows: u64) -> Option<Budget> {
         ("established", 4, 1) => Some(Budget::Share(0.65)),
         ("established", 4, 10_000) => Some(Budget::Share(0.75)),
         ("established", 4, 1_000_000) => Some(Budget::Share(0.85)),
-        ("new", 4, _) => Some(Budget::Share(0.5)),
+        ("new" | "new, table in use", 4, _) => Some(Budget::Share(0.5)),
         ("not ours", 4, _) => Some(Budget::Time(25.0)),
         _ => None,
     }

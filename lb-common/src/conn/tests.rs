@@ -84,3 +84,34 @@ fn ticks_wrap() {
         "an entry that is newer than the clock's reading has not expired"
     );
 }
+
+#[test]
+fn both_buckets_of_a_flow_are_in_one_page() {
+    const COUNT: u32 = 500_000;
+    let mut apart = 0;
+    for number in 0..100_000u32 {
+        let (first, second) = buckets_of(mix(u64::from(number)), COUNT, Key4::NEAR);
+        assert!(first < COUNT && second < COUNT && first != second);
+        apart += u32::from(first / Key4::NEAR != second / Key4::NEAR);
+    }
+    // The last page is not full, so some of its flows go elsewhere.
+    assert!(apart < 40, "{apart} of 100000");
+}
+
+/// A table for a million connections takes a million.
+#[test]
+fn the_full_number_of_connections_finds_room() {
+    const CONNECTIONS: u32 = 200_000;
+    let count = buckets_for(CONNECTIONS);
+    let mut used = vec![0u8; count as usize];
+    let mut lost = 0;
+    for number in 0..CONNECTIONS {
+        let (first, second) = buckets_of(mix(u64::from(number) + 1), count, Key4::NEAR);
+        let free = [first, second].into_iter().find(|bucket| used[*bucket as usize] < 4);
+        match free {
+            Some(bucket) => used[bucket as usize] += 1,
+            None => lost += 1,
+        }
+    }
+    assert!(lost < CONNECTIONS / 100, "{lost} of {CONNECTIONS}");
+}

@@ -80,17 +80,6 @@ pub(super) fn live<T: Tables>(tables: &T, reference: DestinationRef, new: bool) 
     Some(Chosen { reference, destination, hop, new })
 }
 
-#[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "the two halves of the hash choose one bucket each")]
-fn first_bucket<K: Family, T: Tables>(tables: &T, hash: u64, buckets: u32) -> Option<&K::Bucket> {
-    K::bucket(tables, conn::scale(hash as u32, buckets))
-}
-
-#[inline(always)]
-fn second_bucket<K: Family, T: Tables>(tables: &T, hash: u64, buckets: u32) -> Option<&K::Bucket> {
-    K::bucket(tables, conn::scale((hash >> 32) as u32, buckets))
-}
-
 /// The timeout of a state in ticks.
 #[inline(always)]
 fn timeout(settings: &Settings, state: State) -> u64 {
@@ -111,13 +100,14 @@ pub(super) fn place<'t, K: Family, T: Tables>(
 ) -> Result<Chosen<'t>, Verdict> {
     let hash = flow.hash(settings.seed.load());
     let count = K::buckets(settings);
-    let first = first_bucket::<K, T>(tables, hash, count).ok_or(BROKEN)?;
+    let (first, second) = conn::buckets_of(hash, count, K::NEAR);
+    let first = K::bucket(tables, first).ok_or(BROKEN)?;
     let now = tables.now(settings);
     let mut bucket = first;
     let mut found = flow.find(first, ports.destination, blur);
     if found.is_none() {
         hint::cold_path();
-        bucket = second_bucket::<K, T>(tables, hash, count).ok_or(BROKEN)?;
+        bucket = K::bucket(tables, second).ok_or(BROKEN)?;
         found = flow.find(bucket, ports.destination, blur);
     }
     let candidate = match found {
@@ -261,11 +251,12 @@ pub(super) fn existing<'t, K: Family, T: Tables>(
 ) -> Result<Chosen<'t>, Verdict> {
     let hash = flow.hash(settings.seed.load());
     let count = K::buckets(settings);
-    let first = first_bucket::<K, T>(tables, hash, count).ok_or(BROKEN)?;
+    let (first, second) = conn::buckets_of(hash, count, K::NEAR);
+    let first = K::bucket(tables, first).ok_or(BROKEN)?;
     let found = match flow.find(first, port, blur) {
         Some((_, value)) => Some(value),
         None => {
-            let second = second_bucket::<K, T>(tables, hash, count).ok_or(BROKEN)?;
+            let second = K::bucket(tables, second).ok_or(BROKEN)?;
             flow.find(second, port, blur).map(|(_, value)| value)
         }
     };

@@ -88,6 +88,9 @@ fn packets(programs: &Programs<'_>, family: Family, quick: bool) -> Result<Vec<V
     add("new", CONNECTIONS, measure::series(programs, filling, &mut syn, |n| BATCH + n)?);
     open(programs, &mut ack, BATCH..CONNECTIONS)?;
     add("established", CONNECTIONS, measure::series(programs, sent, &mut ack, |n| shuffled(n, CONNECTIONS))?);
+    // An LRU hash frees nothing by itself: once it is full, and on a director in service it is, it evicts.
+    let beside = Series { rounds: CONNECTIONS / BATCH / 4, ..sent };
+    add("new, table in use", CONNECTIONS, measure::series(programs, beside, &mut syn, |n| CONNECTIONS + n)?);
     Ok(rows)
 }
 

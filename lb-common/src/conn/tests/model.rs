@@ -276,9 +276,12 @@ impl Flow {
 
     /// The two buckets it may be in.
     fn buckets(&self) -> [u32; 2] {
-        let hash = if self.six { self.key6().hash(SEED) } else { self.key4().hash(SEED) };
-        let [a, b, c, d, e, f, g, h] = hash.to_le_bytes();
-        [[a, b, c, d], [e, f, g, h]].map(|half| scale(u32::from_le_bytes(half), BUCKETS))
+        let (first, second) = if self.six {
+            buckets_of(self.key6().hash(SEED), BUCKETS, Key6::NEAR)
+        } else {
+            buckets_of(self.key4().hash(SEED), BUCKETS, Key4::NEAR)
+        };
+        [first, second]
     }
 
     fn find(&self, tables: &MemoryTables) -> Option<Value> {

@@ -134,10 +134,9 @@ fn age<K: Key>(bucket: &K::Bucket, slot: usize, ticks: u32) {
 
 /// The entry of an IPv4 or IPv6 flow.
 pub(crate) fn entry<K: Key>(buckets: &[K::Bucket], count: u32, flow: K, port: u16) -> Option<Value> {
-    let hash = flow.hash(SEED);
-    let [a, b, c, d, e, f, g, h] = hash.to_le_bytes();
-    [[a, b, c, d], [e, f, g, h]].iter().find_map(|half| {
-        let bucket = &buckets[conn::scale(u32::from_le_bytes(*half), count) as usize];
+    let (first, second) = conn::buckets_of(flow.hash(SEED), count, K::NEAR);
+    [first, second].into_iter().find_map(|bucket| {
+        let bucket = &buckets[bucket as usize];
         let port = lb_common::net::Be16::new(port);
         flow.find(bucket, port, lb_common::word::Blur::new(0)).map(|(_, value)| value)
     })
