@@ -550,7 +550,7 @@ impl Key for Key6 {
     }
 }
 
-/// A slot that a newcomer may take.
+/// A slot that a newcomer may take, if there is one.
 #[derive(Debug)]
 pub struct Candidate<'b, K: Key> {
     /// The bucket it is in.
@@ -559,38 +559,43 @@ pub struct Candidate<'b, K: Key> {
     pub slot: usize,
     /// What [`Key::claim`] must find there.
     pub expected: u64,
+    // Not an `Option` around all of it: LLVM reads what is not there before it asks, which the verifier refuses.
     rank: u32,
 }
 
 impl<'b, K: Key> Candidate<'b, K> {
-    /// The flow's own slot, whose entry is of no use any more; `None` while it is being written.
+    /// None so far.
     #[inline(always)]
-    pub fn own(bucket: &'b K::Bucket, slot: usize) -> Option<Self> {
-        let (expected, _) = K::inspect(bucket, slot)?;
-        Some(Self { bucket, slot, expected, rank: EMPTY })
+    pub const fn none(bucket: &'b K::Bucket) -> Self {
+        Self { bucket, slot: 0, expected: 0, rank: WORST }
     }
 
-    /// The better of `best` and the slots of `bucket`, by the order in the module's text.
+    /// The flow's own slot, whose entry is of no use any more; none while it is being written.
+    #[inline(always)]
+    pub fn own(bucket: &'b K::Bucket, slot: usize) -> Self {
+        match K::inspect(bucket, slot) {
+            Some((expected, _)) => Self { bucket, slot, expected, rank: EMPTY },
+            None => Self::none(bucket),
+        }
+    }
+
+    /// The better of this one and the slots of `bucket`, by the order in the module's text.
     /// `timeout` gives a state's idle timeout in ticks.
     #[inline(always)]
-    pub fn best(
-        best: Option<Self>,
+    pub fn or_better(
+        self,
         bucket: &'b K::Bucket,
         now: Ticks,
         blur: Blur,
         timeout: impl Fn(State) -> u64,
-    ) -> Option<Self> {
-        let mut best = best;
+    ) -> Self {
+        let mut best = self;
         let mut slot = 0;
-        while slot < BUCKET_ENTRIES {
+        while slot < BUCKET_ENTRIES && best.rank < EMPTY {
             if let Some((expected, value)) = K::inspect(bucket, slot) {
                 let rank = value.map_or(EMPTY, |value| rank(value, now, timeout(value.state())));
-                let beaten = match &best {
-                    Some(candidate) => candidate.rank,
-                    None => WORST,
-                };
-                if rank > beaten {
-                    best = Some(Self { bucket, slot: blur.index::<3>(slot), expected, rank });
+                if rank > best.rank {
+                    best = Self { bucket, slot: blur.index::<3>(slot), expected, rank };
                 }
             }
             slot += 1;
@@ -598,9 +603,15 @@ impl<'b, K: Key> Candidate<'b, K> {
         best
     }
 
-    /// Does taking it evict an unconfirmed connection that has not expired?
+    /// Takes the slot, if there is one and it still is as it was.
     #[inline(always)]
-    pub const fn evicts(&self) -> bool {
+    pub fn claim(&self) -> bool {
+        self.rank > WORST && K::claim(self.bucket, self.slot, self.expected)
+    }
+
+    /// Is there none, or would taking it evict an unconfirmed connection that has not expired?
+    #[inline(always)]
+    pub const fn crowded(&self) -> bool {
         self.rank < EXPIRED
     }
 }

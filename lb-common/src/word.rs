@@ -29,7 +29,12 @@ impl Word {
     /// Replaces the value after everything before it is visible.
     #[inline(always)]
     pub fn publish(&self, value: u64) {
-        self.exchange(value);
+        // x86-64 keeps the order of stores by itself, and the loader's JIT that of instructions.
+        if cfg!(all(target_arch = "bpf", bpf_target_arch = "x86_64")) {
+            self.store(value);
+        } else {
+            self.exchange(value);
+        }
     }
 }
 

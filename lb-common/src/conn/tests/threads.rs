@@ -53,8 +53,8 @@ fn value(number: u64, state: State) -> Value {
 fn insert<K: Numbered>(bucket: &K::Bucket, number: u64) -> bool {
     let timeout = if number.is_multiple_of(2) { 0 } else { 1000 };
     let now = Ticks(PROTECTED_TICKS);
-    let Some(candidate) = Candidate::<K>::best(None, bucket, now, NO_BLUR, |_| timeout) else { return false };
-    if !K::claim(candidate.bucket, candidate.slot, candidate.expected) {
+    let candidate = Candidate::<K>::none(bucket).or_better(bucket, now, NO_BLUR, |_| timeout);
+    if !candidate.claim() {
         return false;
     }
     K::numbered(number).publish(candidate.bucket, candidate.slot, value(number, State::SYN_RECEIVED));
