@@ -312,9 +312,6 @@ pub struct Bucket6(pub [Entry6; BUCKET_ENTRIES]);
 
 const _: () = assert!(size_of::<Bucket4>() == 64 && size_of::<Bucket6>() == 128);
 
-/// Bytes of a page of memory.
-const PAGE: usize = 4096;
-
 /// The IPv4 buckets for `max_connections`: two slots for each, so that its full number finds room.
 pub const fn buckets_for(max_connections: u32) -> u32 {
     max_connections.div_ceil(2)
@@ -399,7 +396,7 @@ pub trait Key: Copy {
     /// Its bucket.
     type Bucket;
 
-    /// Buckets in a page of memory.
+    /// Buckets in a page of 4,096 bytes of memory.
     const NEAR: u32;
 
     /// A hash that who does not know `seed` cannot aim.
@@ -427,7 +424,7 @@ pub trait Key: Copy {
 impl Key for Key4 {
     type Bucket = Bucket4;
 
-    const NEAR: u32 = (PAGE / size_of::<Bucket4>()) as u32;
+    const NEAR: u32 = 64;
 
     #[inline(always)]
     fn hash(self, seed: u64) -> u64 {
@@ -487,7 +484,7 @@ impl Key for Key4 {
 impl Key for Key6 {
     type Bucket = Bucket6;
 
-    const NEAR: u32 = (PAGE / size_of::<Bucket6>()) as u32;
+    const NEAR: u32 = 32;
 
     #[inline(always)]
     fn hash(self, seed: u64) -> u64 {
