@@ -6,6 +6,7 @@ pub mod config;
 pub mod dataplane;
 pub mod director;
 pub mod edits;
+pub mod health;
 pub mod ipvsadm;
 pub mod list;
 pub mod net;

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Args;
 use hyper::Method;
 
@@ -11,12 +12,13 @@ use super::edit::open;
 use crate::director::client;
 use crate::director::instance::Instance;
 use crate::edits::Edits;
+use crate::health::report::Report;
 use crate::list::zero::Baseline;
 use crate::list::{self, Beside};
 
 /// List virtual servers, real servers, connections and counters, as ipvsadm does.
 ///
-/// Reads the tables themselves, so it works when the daemon is down; only --rate needs the daemon.
+/// Reads the tables themselves, so it works when the daemon is down; only --rate and --checks need the daemon.
 #[derive(Debug, Args)]
 pub(super) struct ListCommand {
     #[command(flatten)]
@@ -27,11 +29,38 @@ pub(super) struct ListCommand {
 
 pub(super) async fn run(command: &ListCommand, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let instance = &command.instance.instance;
+    if command.list.checks {
+        return checks(command, out).await;
+    }
     let tables = open(instance)?;
     let beside = beside(instance, command.list.rate || command.list.json).await?;
     let mut arguments = command.list.clone();
     arguments.orders = crate::orders::Orders::read(&instance.orders_file())?;
     list::run(&arguments, &tables, &beside, out, &mut io::stderr().lock())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `lbctl list --checks`.
+async fn checks(command: &ListCommand, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    let socket = command.instance.instance.socket();
+    let mut report: Report = client::call(&socket, Method::GET, "/v1/checks")
+        .await
+        .context("checks are made by the daemon, which does not answer; start it with `lbctl up`")?;
+    if let Some(endpoint) = command.list.virtual_server {
+        let protocol = if command.list.udp { "udp" } else { "tcp" };
+        report.keep(endpoint, protocol);
+        anyhow::ensure!(
+            !report.virtual_servers.is_empty(),
+            "virtual server {endpoint}/{protocol}: no such virtual server; `lbctl list --checks` without an \
+             address shows them all"
+        );
+    }
+    if command.list.json {
+        serde_json::to_writer_pretty(&mut *out, &report).map_err(io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        out.write_all(report.text(std::time::SystemTime::now()).as_bytes())?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

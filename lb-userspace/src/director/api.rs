@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 
 use super::instance::Instance;
 use crate::edits::{Operation, OperationError, ServiceName};
+use crate::health::report::Report;
 use crate::list::rates::Rates;
 use crate::orders;
 use crate::plane::desired::ServiceKey;
@@ -40,6 +41,8 @@ pub struct Status {
     pub virtual_servers: usize,
     /// Real servers whose MAC is not known.
     pub unresolved: Vec<String>,
+    /// Whether every health check has run at least once.
+    pub checked: bool,
     /// Why the tables are not as configured; absent if they are.
     pub pending: Option<String>,
 }
@@ -79,6 +82,8 @@ pub struct Refused {
 pub enum Request {
     /// Say how it is.
     Status(oneshot::Sender<Status>),
+    /// Say what the health checks found.
+    Checks(oneshot::Sender<Report>),
     /// Read the configuration again.
     Reload(oneshot::Sender<Result<Reloaded, Refused>>),
     /// Perform run-time edits.
@@ -160,6 +165,7 @@ pub fn serve(instance: &Instance) -> io::Result<Api> {
         .route("/v1/rates", get(rates))
         .route("/v1/vrrp", get(vrrp))
         .route("/v1/vrrp/{name}/{order}", post(vrrp_order))
+        .route("/v1/checks", get(checks))
         .route("/v1/reload", post(reload))
         .route("/v1/edits", post(edit))
         .route("/v1/zero", post(zero))
@@ -196,6 +202,10 @@ fn refuse(refused: Refused) -> Failure {
 
 async fn status(State(to): State<Loop>) -> Result<Json<Status>, Failure> {
     ask(&to, Request::Status).await.map(Json)
+}
+
+async fn checks(State(to): State<Loop>) -> Result<Json<Report>, Failure> {
+    ask(&to, Request::Checks).await.map(Json)
 }
 
 async fn rates(State(to): State<Loop>) -> Result<Json<Rates>, Failure> {

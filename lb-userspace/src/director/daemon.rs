@@ -44,6 +44,8 @@ pub async fn run(mut director: Director, ready: impl FnOnce()) -> anyhow::Result
     let mut events = Netlink::events()?;
     let (mut retry, mut sweep, mut estimate) = (every(RETRY), every(SWEEP), every(rates::PERIOD));
     let mut estimators = Estimators::default();
+    let mut health = director.health_news();
+    director.follow_addresses().await;
     ready();
     loop {
         tokio::select! {
@@ -69,6 +71,7 @@ pub async fn run(mut director: Director, ready: impl FnOnce()) -> anyhow::Result
                     director.tell_vrrp();
                 }
             },
+            () = health.changed() => director.follow_health(),
             event = events.next() => follow(&mut director, &mut events, event).await,
             _ = retry.tick() => {
                 director.retry();
@@ -95,7 +98,12 @@ async fn follow(
     event: Result<Event, crate::net::netlink::NetlinkError>,
 ) {
     match event {
-        Ok(Event::Link(_) | Event::Overrun) => director.follow_interfaces().await,
+        Ok(Event::Link(_)) => director.follow_interfaces().await,
+        Ok(Event::Overrun) => {
+            director.follow_interfaces().await;
+            director.follow_addresses().await;
+        }
+        Ok(Event::Address(_) | Event::AddressGone(_)) => director.follow_addresses().await,
         Ok(_) => {}
         Err(error) => {
             tracing::error!("no news of the network's changes: {error}");
@@ -142,6 +150,7 @@ type Answer = tokio::sync::oneshot::Sender<Result<(), Refused>>;
 async fn serve(director: &mut Director, estimators: &mut Estimators, request: Request) -> Option<Answer> {
     // An asker that is gone needs no answer.
     match request {
+        Request::Checks(answer) => director.report_health(answer),
         Request::Status(answer) => drop(answer.send(status(director))),
         Request::Rates(answer) => drop(answer.send(estimators.rates())),
         Request::Reload(answer) => drop(answer.send(reload(director).await)),
@@ -177,6 +186,7 @@ fn status(director: &Director) -> Status {
         router_id: director.config().director.router_id.clone(),
         virtual_servers: director.config().virtual_servers.len(),
         unresolved: director.unresolved().iter().map(ToString::to_string).collect(),
+        checked: director.is_checked(),
         pending: director.pending().map(ToOwned::to_owned),
     }
 }

@@ -1,6 +1,7 @@
 //! The director's state, and the changes that it can undergo.
 
 mod edit;
+mod health;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -20,6 +21,7 @@ use crate::config::Config;
 use crate::dataplane::attach::{self, Mode};
 use crate::dataplane::loader::{self, Capacity, Loaded};
 use crate::edits::Edits;
+use crate::health::{Health, core::Tables as Left};
 use crate::list::Source;
 use crate::net::ethtool;
 use crate::net::neighbours::{Neighbours, Reason, Resolution, Resolutions};
@@ -64,6 +66,7 @@ pub struct Director {
     notifications: notify::Service,
     orders: Orders,
     pub(super) failover: Failover,
+    pub(super) health: Health,
 }
 
 /// What [`Director::changed`] waited for.
@@ -98,6 +101,10 @@ impl Director {
         record.config = config_path.to_owned();
         let orders = Orders::read(&instance.orders_file())?;
         let resolutions = neighbours.resolutions();
+        let notifications = notify::Service::start(&config);
+        let health = Health::start(notifications.notifier().clone(), None).context("health checks")?;
+        let left = Left::of(&Applied::read(&loaded.tables));
+        health.configure(&config, Some(left)).await;
         let mut director = Self {
             config_path: config_path.to_owned(),
             loaded,
@@ -110,9 +117,10 @@ impl Director {
             record,
             ring_space: 0,
             pending: None,
-            notifications: notify::Service::start(&config),
+            notifications,
             orders,
             failover: Failover::default(),
+            health,
             instance,
             file,
             edits,
@@ -198,6 +206,8 @@ impl Director {
             self.leave_interfaces(&links);
             return Err(error);
         }
+        self.health.configure(&self.config, None).await;
+        let desired = self.desired(&self.config);
         self.resolve(&desired, patience).await;
         self.reach(&desired)?;
         self.put_addresses(&links).await?;
@@ -214,6 +224,7 @@ impl Director {
     /// What `config` asks for, as everything else that is known changes it.
     fn desired(&self, config: &Config) -> Desired {
         let mut desired = Desired::from_config(config);
+        self.health.view().apply(config, &mut desired);
         self.orders.apply(&mut desired);
         desired
     }
@@ -307,7 +318,7 @@ impl Director {
     /// once, and of those that were removed but still have connections.
     fn want_neighbours(&self, desired: &Desired) {
         let mut wanted = desired.real_addresses();
-        wanted.extend(Desired::from_config(&self.config).real_addresses());
+        wanted.extend(Self::candidates(&self.config));
         let in_use = |destination: &&Destination| {
             NextHop::from_word(destination.next_hop.load()).flags & NextHop::IN_USE != 0
         };
@@ -494,7 +505,8 @@ impl Director {
     /// Stops forwarding and undoes everything.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         self.stop_vrrp().await;
-        let Self { instance, netlink, loaded, neighbours, notifications, .. } = self;
+        let Self { instance, netlink, loaded, neighbours, notifications, health, .. } = self;
+        health.stop().await;
         drop((loaded, neighbours));
         let undone = super::teardown::undo(&instance, &netlink).await;
         notifications.close(LAST_NOTIFICATIONS).await;

@@ -64,6 +64,10 @@ pub struct ListArgs {
     #[arg(long, group = "listing")]
     pub drops: bool,
 
+    /// Health checks: state, since when, and what was found last; needs the daemon.
+    #[arg(long, group = "listing")]
+    pub checks: bool,
+
     /// Print large numbers in full instead of with K, M, G or T.
     #[arg(short = 'X', long)]
     pub exact: bool,

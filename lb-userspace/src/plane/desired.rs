@@ -27,6 +27,15 @@ pub struct ServiceKey {
 }
 
 impl ServiceKey {
+    /// The name of a configured virtual server, or of one of its addresses.
+    pub fn new(protocol: Protocol, address: IpAddr, port: u16) -> Self {
+        let protocol = match protocol {
+            Protocol::Tcp => protocol::TCP,
+            Protocol::Udp => protocol::UDP,
+        };
+        Self { protocol, address, port }
+    }
+
     /// "TCP" or "UDP".
     pub fn protocol_name(&self) -> &'static str {
         if self.protocol == protocol::UDP { "UDP" } else { "TCP" }
