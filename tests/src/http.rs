@@ -75,6 +75,8 @@ impl Connection {
         match self.stream.read(space) {
             // What a read that timed out reports on Linux.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(timed_out()),
+            // With a timeout the kernel does not go on by itself after the process was stopped and continued.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.read(from, deadline),
             result => result,
         }
     }

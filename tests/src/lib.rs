@@ -19,6 +19,7 @@
 
 pub mod director;
 mod echo;
+pub mod failover;
 mod http;
 mod isolated;
 pub mod keepalived;

@@ -1,0 +1,174 @@
+//! What a fail-over looks like from outside: on the wire, and to a client that tries again and again.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, anyhow, bail};
+
+use crate::http::Connection;
+use crate::lab::Lab;
+use crate::process::Process;
+use crate::topology::Node;
+use crate::{netns, wait_until};
+
+/// A request of a [`Probe`] that takes longer has failed.
+const LIMIT: Duration = Duration::from_millis(40);
+/// Between two requests of a [`Probe`].
+const PAUSE: Duration = Duration::from_millis(4);
+
+/// What `tcpdump` hears of ARP and VRRP on a node's `eth0`, with the kernel's time of each packet.
+#[derive(Debug)]
+pub struct Wire {
+    tcpdump: Process,
+}
+
+/// Time since the epoch, as `tcpdump -tt` has it.
+#[must_use]
+pub fn wall_clock() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+impl Wire {
+    /// Begins to listen.
+    ///
+    /// # Errors
+    /// `tcpdump` does not start.
+    pub fn listen(lab: &Lab, node: Node) -> anyhow::Result<Self> {
+        let filter = "arp or ip proto 112 or ip6 proto 112";
+        let command = ["tcpdump", "-tt", "-n", "-e", "-l", "--immediate-mode", "-i", "eth0", filter];
+        let tcpdump = lab.spawn(node, command)?;
+        if !wait_until(Duration::from_secs(20), || tcpdump.log().contains("listening on")) {
+            bail!("tcpdump does not listen: {}", tcpdump.log());
+        }
+        Ok(Self { tcpdump })
+    }
+
+    fn times(&self, mut is_wanted: impl FnMut(&str) -> bool) -> Vec<Duration> {
+        let time = |line: &str| line.split(' ').next()?.parse().ok().map(Duration::from_secs_f64);
+        self.tcpdump.log().lines().filter(|line| is_wanted(line)).filter_map(time).collect()
+    }
+
+    /// When a director announced an address by gratuitous ARP requests.
+    ///
+    /// # Errors
+    /// The director is not in the lab.
+    pub fn announcements(&self, lab: &Lab, director: Node, vip: IpAddr) -> anyhow::Result<Vec<Duration>> {
+        let mac = mac(lab, director)?;
+        let question = format!("who-has {vip} (ff:ff:ff:ff:ff:ff) tell {vip}");
+        Ok(self.times(|line| line.contains(&format!(" {mac} > ")) && line.contains(&question)))
+    }
+
+    /// When a director sent adverts of this virtual router and priority.
+    ///
+    /// # Errors
+    /// The director is not in the lab.
+    pub fn adverts(
+        &self,
+        lab: &Lab,
+        director: Node,
+        router: u8,
+        priority: u8,
+    ) -> anyhow::Result<Vec<Duration>> {
+        let mac = mac(lab, director)?;
+        let words = format!("Advertisement, vrid {router}, prio {priority},");
+        Ok(self.times(|line| line.contains(&format!(" {mac} > ")) && line.contains(&words)))
+    }
+
+    /// All of it.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.tcpdump.log()
+    }
+}
+
+/// The node's Ethernet address on `eth0`, as tcpdump writes it.
+fn mac(lab: &Lab, node: Node) -> anyhow::Result<String> {
+    let interfaces = lab.topology().interfaces(node);
+    let interface = interfaces.iter().find(|interface| interface.name == "eth0");
+    let mac = interface.with_context(|| format!("{node} has no eth0"))?.mac();
+    Ok(mac.map(|byte| format!("{byte:02x}")).join(":"))
+}
+
+/// A client that opens a new connection every few milliseconds, and gives each up at once.
+#[derive(Debug)]
+pub struct Probe {
+    is_stopping: Arc<AtomicBool>,
+    /// When a request was answered.
+    answered: Arc<Mutex<Vec<Instant>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Probe {
+    /// Begins.
+    ///
+    /// # Errors
+    /// The client's namespace cannot be entered.
+    pub fn start(address: SocketAddr) -> anyhow::Result<Self> {
+        let (is_stopping, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::default()));
+        let (inside, entered) = mpsc::channel();
+        let (stop, answers): (_, Arc<Mutex<Vec<Instant>>>) =
+            (Arc::clone(&is_stopping), Arc::clone(&answered));
+        let thread = thread::spawn(move || {
+            let result = netns::enter_here(Node::Client.name());
+            let is_inside = result.is_ok();
+            if inside.send(result).is_ok() && is_inside {
+                while !stop.load(Ordering::Relaxed) {
+                    let deadline = Instant::now() + LIMIT;
+                    let answer = Connection::open(address, deadline)
+                        .and_then(|mut connection| connection.get("/", true, deadline));
+                    if answer.is_ok_and(|response| response.status == 200) {
+                        answers.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
+                    }
+                    thread::sleep(PAUSE);
+                }
+            }
+        });
+        entered.recv().context("the probe ended at once")??;
+        Ok(Self { is_stopping, answered, thread: Some(thread) })
+    }
+
+    /// Waits for so many more answers; false if that takes too long.
+    #[must_use]
+    pub fn pass(&self, count: usize, timeout: Duration) -> bool {
+        let answers = || self.answered.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let target = answers() + count;
+        wait_until(timeout, || answers() >= target)
+    }
+
+    /// The longest time between two answers that ended after `since`.
+    ///
+    /// # Errors
+    /// The probe panicked.
+    pub fn longest_gap(mut self, since: Instant) -> anyhow::Result<Duration> {
+        self.is_stopping.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().map_err(|cause| anyhow!("the probe panicked: {cause:?}"))?;
+        }
+        let answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        let gaps = answered.windows(2).filter_map(|pair| match pair {
+            [before, after] if *after > since => Some(*after - *before),
+            _ => None,
+        });
+        gaps.max().context("nothing was answered")
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Which of the directors have this address on an interface.
+#[must_use]
+pub fn holders(lab: &Lab, vip: IpAddr) -> Vec<Node> {
+    let has = |node: &Node| {
+        let prefix = if vip.is_ipv4() { 32 } else { 128 };
+        let shown = lab.exec(*node, ["ip", "-o", "addr", "show", "to", &format!("{vip}/{prefix}")]);
+        shown.is_ok_and(|text| !text.trim().is_empty())
+    };
+    [Node::Lvs1, Node::Lvs2].into_iter().filter(has).collect()
+}
