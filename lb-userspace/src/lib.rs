@@ -7,6 +7,7 @@ pub mod dataplane;
 pub mod director;
 pub mod edits;
 pub mod health;
+pub mod import;
 pub mod ipvsadm;
 pub mod list;
 pub mod net;

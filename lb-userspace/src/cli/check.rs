@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::ConfigArgs;
-use crate::config::{Config, wants_color};
+use crate::config::wants_color;
 
 /// Say what is wrong with a configuration, without touching anything.
 #[derive(Debug, Args)]
@@ -19,8 +19,8 @@ pub(super) struct CheckArgs {
 }
 
 pub(super) fn run(args: &CheckArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let path = &args.config.config;
-    let (findings, good) = match Config::load(path) {
+    let source = args.config.source();
+    let (findings, good) = match source.load() {
         Ok(config) => (config.warnings, true),
         Err(error) => (error.diagnostics().to_vec(), false),
     };
@@ -33,7 +33,7 @@ pub(super) fn run(args: &CheckArgs, out: &mut impl Write) -> anyhow::Result<Exit
             writeln!(out, "{}", finding.render(color).trim_end())?;
         }
         if good {
-            writeln!(out, "{}: good", path.display())?;
+            writeln!(out, "{}: good", source.path().display())?;
         }
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })

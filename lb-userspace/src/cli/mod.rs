@@ -4,6 +4,7 @@
 mod check;
 mod down;
 mod edit;
+mod import;
 mod ipvsadm;
 mod list;
 mod orders;
@@ -11,6 +12,7 @@ mod reload;
 mod up;
 mod vrrp;
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,6 +21,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError, wants_color};
 use crate::director::instance::Instance;
+use crate::import::keepalived;
+use crate::import::source::ConfigSource;
 use crate::orders::Change;
 use crate::realserver::cli::RealserverArgs;
 
@@ -54,6 +58,8 @@ enum Command {
     Enable(orders::OrderArgs),
     /// Give a real server another weight, until `set-weight … configured`
     SetWeight(orders::SetWeightArgs),
+    /// Make a configuration of keepalived's or ipvsadm's, and say what changes
+    Import(import::ImportArgs),
     /// List virtual servers, real servers, connections and counters, as ipvsadm does
     List(list::ListCommand),
     /// Show VRRP instances; hand them over or take them by hand
@@ -91,6 +97,60 @@ pub struct ConfigArgs {
     /// The configuration
     #[arg(short, long, value_name = "FILE", env = "LBCTL_CONFIG", default_value = "/etc/lbctl/lbctl.toml")]
     pub config: PathBuf,
+    /// A keepalived.conf instead, which is read as `lbctl import keepalived` does
+    #[arg(long, value_name = "FILE")]
+    pub keepalived: Option<PathBuf>,
+    #[command(flatten)]
+    options: KeepalivedArgs,
+    /// Go on without what the keepalived.conf has that is not supported
+    #[arg(long, requires = "keepalived")]
+    partial: bool,
+}
+
+/// How a keepalived.conf is read.
+#[derive(Debug, Args)]
+pub struct KeepalivedArgs {
+    /// This machine's name for lines with @NAME in a keepalived.conf [default: the host name up to its first dot]
+    #[arg(long, value_name = "NAME")]
+    pub config_id: Option<String>,
+    /// An interface that packets for the virtual servers of a keepalived.conf arrive on [default: those of VRRP]
+    #[arg(long = "interface", value_name = "NAME")]
+    pub interfaces: Vec<String>,
+}
+
+impl KeepalivedArgs {
+    fn options(&self) -> keepalived::Options {
+        keepalived::Options { config_id: self.config_id.clone(), interfaces: self.interfaces.clone() }
+    }
+
+    /// As arguments.
+    fn words(&self) -> Vec<String> {
+        let id = self.config_id.iter().flat_map(|id| ["--config-id".to_owned(), id.clone()]);
+        id.chain(self.interfaces.iter().flat_map(|name| ["--interface".to_owned(), name.clone()])).collect()
+    }
+}
+
+impl ConfigArgs {
+    /// The file, and how it is read.
+    fn source(&self) -> ConfigSource {
+        match &self.keepalived {
+            Some(path) => ConfigSource::keepalived(path, self.options.options(), self.partial),
+            None => ConfigSource::toml(&self.config),
+        }
+    }
+
+    /// As arguments for another process.
+    fn words(&self) -> Vec<OsString> {
+        match &self.keepalived {
+            Some(path) => {
+                let mut words = vec!["--keepalived".into(), path.into()];
+                words.extend(self.options.words().into_iter().map(OsString::from));
+                words.extend(self.partial.then(|| "--partial".into()));
+                words
+            }
+            None => vec!["--config".into(), self.config.clone().into()],
+        }
+    }
 }
 
 /// Runs the program.
@@ -123,6 +183,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Enable(args) => orders::order(&args, Change::Enable, &mut out).await,
         Command::SetWeight(args) => orders::set_weight(&args, &mut out).await,
         Command::Vrrp(args) => vrrp::run(&args, &mut out).await,
+        Command::Import(args) => import::run(&args, &mut out),
         Command::List(args) => list::run(&args, &mut out).await,
         Command::Service(args) => edit::service(args).await,
         Command::Server(args) => edit::server(args).await,

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::director::lock::Lock;
 use crate::director::state::Director;
 use crate::director::{daemon, preflight, teardown};
+use crate::import::source::ConfigSource;
 
 /// Start the director: balance the configured virtual servers.
 ///
@@ -35,7 +36,8 @@ pub(super) struct UpArgs {
 
 pub(super) async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     let detached = args.detached;
-    let config = Config::load(&args.config.config)?;
+    let source = args.config.source();
+    let config = source.load()?;
     if args.detach {
         // Before anything is written; the daemon checks for itself again.
         preflight::host()?;
@@ -44,7 +46,7 @@ pub(super) async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     start_logging();
     preflight::host()?;
     let instance = args.instance.instance.clone();
-    let result = direct(args, config).await;
+    let result = direct(args, source, config).await;
     // The parent of a detached daemon that could not start still reads its log, and tidies up then.
     if !detached || result.is_ok() {
         teardown::tidy(&instance);
@@ -53,13 +55,13 @@ pub(super) async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Runs the director to its end.
-async fn direct(args: UpArgs, config: Config) -> anyhow::Result<ExitCode> {
+async fn direct(args: UpArgs, source: ConfigSource, config: Config) -> anyhow::Result<ExitCode> {
     let lock = Lock::take(&args.instance.instance)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let path = std::path::absolute(&args.config.config).context("the configuration's path")?;
-    let director = Director::start(args.instance.instance, &path, config).await?;
+    let source = source.absolute().context("the configuration's path")?;
+    let director = Director::start(args.instance.instance, source, config).await?;
     let detached = args.detached;
     daemon::run(director, || {
         tracing::info!("forwarding");
@@ -100,7 +102,7 @@ fn detach(args: &UpArgs) -> anyhow::Result<ExitCode> {
         .open(&log)
         .with_context(|| log.display().to_string())?;
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(["up", "--detached", "--instance", instance.name(), "--config"]).arg(&args.config.config);
+    command.args(["up", "--detached", "--instance", instance.name()]).args(args.config.words());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file.try_clone()?);
     command.process_group(0);
     let start = file.metadata()?.len();

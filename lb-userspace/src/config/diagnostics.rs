@@ -130,6 +130,62 @@ impl ConfigError {
     }
 }
 
+/// Files that a configuration was made from, for diagnostics with places in them.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    files: Vec<Arc<SourceFile>>,
+}
+
+impl Sources {
+    /// Names and texts.
+    pub(crate) fn new(files: Vec<(&str, &str)>) -> Sources {
+        Sources {
+            files: files.into_iter().map(|(name, text)| Arc::new(SourceFile::new(name, text))).collect(),
+        }
+    }
+
+    /// A diagnostic about the word at line and column, both from 1, of a file; `None` if there is no such file.
+    pub(crate) fn diagnostic(
+        &self,
+        severity: Severity,
+        (file, line, column): (usize, usize, usize),
+        key: &str,
+        message: &str,
+        help: &str,
+    ) -> Option<Diagnostic> {
+        let source = self.files.get(file)?;
+        let start = source.line_starts.get(line.saturating_sub(1)).copied().unwrap_or(0);
+        let rest = source.text.get(start..).unwrap_or("").lines().next().unwrap_or("");
+        let begin = rest.char_indices().nth(column.saturating_sub(1)).map_or(rest.len(), |(index, _)| index);
+        let word = rest.get(begin..).unwrap_or("");
+        let end = begin + word.find(char::is_whitespace).unwrap_or(word.len());
+        Some(Diagnostic {
+            severity,
+            file: source.name.clone(),
+            line: Some(line),
+            column: Some(column),
+            key: key.to_owned(),
+            message: message.to_owned(),
+            help: help.to_owned(),
+            related: Vec::new(),
+            place: Some(Place { source: Arc::clone(source), span: start + begin..start + end, label: None }),
+        })
+    }
+}
+
+impl ConfigError {
+    /// At least one of `diagnostics` is an error.
+    pub(crate) fn of(diagnostics: Vec<Diagnostic>) -> ConfigError {
+        ConfigError { diagnostics }
+    }
+
+    /// A file that cannot be read.
+    pub(crate) fn unreadable(file: &str, message: &str, help: &str) -> ConfigError {
+        let message = message.strip_prefix(file).unwrap_or(message).trim_start_matches(": ");
+        ConfigError::without_place(file, message.to_owned(), help)
+    }
+}
+
 /// [`ConfigError::render`] without colour.
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -34,6 +34,7 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
+pub(crate) use diagnostics::Sources;
 pub use diagnostics::{ConfigError, Diagnostic, Related, Severity, wants_color};
 pub use model::{
     Config, Director, Forwarding, Protocol, RealServer, Scheduler, UpDown, VirtualServer, XdpMode,

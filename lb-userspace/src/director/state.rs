@@ -5,7 +5,6 @@ mod health;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -22,6 +21,7 @@ use crate::dataplane::attach::{self, Mode};
 use crate::dataplane::loader::{self, Capacity, Loaded};
 use crate::edits::Edits;
 use crate::health::{Health, core::Tables as Left};
+use crate::import::source::ConfigSource;
 use crate::list::Source;
 use crate::net::ethtool;
 use crate::net::neighbours::{Neighbours, Reason, Resolution, Resolutions};
@@ -45,7 +45,7 @@ const LAST_NOTIFICATIONS: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Director {
     instance: Instance,
-    config_path: PathBuf,
+    source: ConfigSource,
     /// What the file said when it was read last.
     file: Config,
     /// What was changed at run time.
@@ -85,7 +85,7 @@ impl Director {
     /// # Errors
     ///
     /// Whatever keeps it from forwarding. What had been done is undone, unless it was taken over.
-    pub async fn start(instance: Instance, config_path: &Path, file: Config) -> anyhow::Result<Self> {
+    pub async fn start(instance: Instance, source: ConfigSource, file: Config) -> anyhow::Result<Self> {
         let edits = Edits::read(&instance.edits_file())?;
         let config = edit::edited(&edits, &file);
         let netlink = Netlink::open()?;
@@ -98,15 +98,15 @@ impl Director {
         let mut record =
             Record::read(&instance.record_file()).context("what an earlier daemon did is not known")?;
         record.pid = std::process::id();
-        record.config = config_path.to_owned();
         let orders = Orders::read(&instance.orders_file())?;
+        record.config = source.path().to_owned();
         let resolutions = neighbours.resolutions();
         let notifications = notify::Service::start(&config);
         let health = Health::start(notifications.notifier().clone(), None).context("health checks")?;
         let left = Left::of(&Applied::read(&loaded.tables));
         health.configure(&config, Some(left)).await;
         let mut director = Self {
-            config_path: config_path.to_owned(),
+            source,
             loaded,
             netlink,
             neighbours,
@@ -170,7 +170,7 @@ impl Director {
     ///
     /// Everything that is wrong with it; then nothing has changed.
     pub async fn reload(&mut self) -> anyhow::Result<Vec<String>> {
-        let file = Config::load(&self.config_path)?;
+        let file = self.source.load()?;
         let mut notes: Vec<String> = file.warnings.iter().map(ToString::to_string).collect();
         let config = edit::edited_with_notes(&self.edits, &file, &mut notes);
         notes.extend(self.change_to(config, RESOLVE_FOR).await?);
