@@ -13,6 +13,7 @@ pub mod list;
 pub mod net;
 pub mod notify;
 pub mod orders;
+pub mod path;
 pub mod plane;
 pub mod process;
 pub mod realserver;

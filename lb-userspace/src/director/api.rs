@@ -21,6 +21,7 @@ use crate::edits::{Operation, OperationError, ServiceName};
 use crate::health::report::Report;
 use crate::list::rates::Rates;
 use crate::orders;
+use crate::path;
 use crate::plane::desired::ServiceKey;
 use crate::vrrp::status::VrrpStatus;
 
@@ -94,6 +95,8 @@ pub enum Request {
     Down(oneshot::Sender<Result<(), Refused>>),
     /// The rates of all real servers.
     Rates(oneshot::Sender<Rates>),
+    /// What is known of the ways of direct routing.
+    Paths(oneshot::Sender<path::Report>),
     /// Carry out an operator's order.
     Order(orders::Request, oneshot::Sender<Result<orders::Done, Refused>>),
     /// Say how VRRP is.
@@ -171,6 +174,7 @@ pub fn serve(instance: &Instance) -> io::Result<Api> {
         .route("/v1/zero", post(zero))
         .route("/v1/down", post(down))
         .route("/v1/orders", post(order))
+        .route("/v1/paths", get(paths))
         .with_state(sender);
     let task = tokio::spawn(async move {
         let server = axum::serve(listener, router).with_graceful_shutdown(async move {
@@ -253,4 +257,8 @@ async fn order(
     Json(request): Json<orders::Request>,
 ) -> Result<Json<orders::Done>, Failure> {
     ask(&to, |answer| Request::Order(request, answer)).await?.map(Json).map_err(refuse)
+}
+
+async fn paths(State(to): State<Loop>) -> Result<Json<path::Report>, Failure> {
+    ask(&to, Request::Paths).await.map(Json)
 }

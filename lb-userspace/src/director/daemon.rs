@@ -154,6 +154,7 @@ async fn serve(director: &mut Director, estimators: &mut Estimators, request: Re
         Request::Status(answer) => drop(answer.send(status(director))),
         Request::Rates(answer) => drop(answer.send(estimators.rates())),
         Request::Reload(answer) => drop(answer.send(reload(director).await)),
+        Request::Paths(answer) => drop(answer.send(director.path_report())),
         Request::Order(request, answer) => {
             let done = director.order(&request).map_err(|error| Refused { error: format!("{error:#}") });
             drop(answer.send(done));

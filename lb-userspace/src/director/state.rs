@@ -5,6 +5,7 @@ mod health;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -20,6 +21,7 @@ use crate::config::Config;
 use crate::dataplane::attach::{self, Mode};
 use crate::dataplane::loader::{self, Capacity, Loaded};
 use crate::edits::Edits;
+use crate::health::probe::PathProbe;
 use crate::health::{Health, core::Tables as Left};
 use crate::import::source::ConfigSource;
 use crate::list::Source;
@@ -28,6 +30,7 @@ use crate::net::neighbours::{Neighbours, Reason, Resolution, Resolutions};
 use crate::net::netlink::{Link, Netlink};
 use crate::notify;
 use crate::orders::{self, Orders};
+use crate::path;
 use crate::plane::applied::{Applied, address_of};
 use crate::plane::apply::{Hop, Hops, apply, follow_hops};
 use crate::plane::desired::Desired;
@@ -65,6 +68,7 @@ pub struct Director {
     pending: Option<String>,
     notifications: notify::Service,
     orders: Orders,
+    paths: path::Paths,
     pub(super) failover: Failover,
     pub(super) health: Health,
 }
@@ -102,7 +106,9 @@ impl Director {
         record.config = source.path().to_owned();
         let resolutions = neighbours.resolutions();
         let notifications = notify::Service::start(&config);
-        let health = Health::start(notifications.notifier().clone(), None).context("health checks")?;
+        let paths = path::Paths::start(&config, resolutions.clone());
+        let asks: Arc<dyn PathProbe> = Arc::new(paths.prober().apart());
+        let health = Health::start(notifications.notifier().clone(), Some(asks)).context("health checks")?;
         let left = Left::of(&Applied::read(&loaded.tables));
         health.configure(&config, Some(left)).await;
         let mut director = Self {
@@ -121,6 +127,7 @@ impl Director {
             orders,
             failover: Failover::default(),
             health,
+            paths,
             instance,
             file,
             edits,
@@ -214,6 +221,7 @@ impl Director {
         self.leave_interfaces(&links);
         self.notifications.reconfigure(&self.config);
         self.reconfigure_vrrp().await?;
+        self.paths.reconfigure(&self.config);
         let wanted = desired.real_addresses();
         for address in self.unresolved.intersection(&wanted) {
             notes.push(format!("real server {address}: its MAC address is not known yet"));
@@ -526,6 +534,11 @@ impl Director {
     /// The tables.
     pub fn tables(&self) -> &crate::dataplane::tables::Tables {
         &self.loaded.tables
+    }
+
+    /// What is known of the ways of direct routing.
+    pub fn path_report(&self) -> path::Report {
+        self.paths.report()
     }
 
     /// Where to tell what happens.

@@ -5,6 +5,7 @@
 //! past the kernel's own neighbour table and so never makes the kernel resolve or refresh anything.
 
 pub mod ethtool;
+pub mod frames;
 pub mod neighbours;
 pub mod netlink;
 pub mod packet;

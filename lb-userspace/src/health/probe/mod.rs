@@ -202,8 +202,10 @@ pub(crate) fn shown(duration: Duration) -> String {
 /// When a probe is given up. That nothing comes is what some wait for themselves.
 fn bound(target: &Target) -> Duration {
     let timeout = target.check.timing.timeout;
-    let waits =
-        matches!(target.check.probe.kind, ProbeKind::Udp { expect: None, .. } | ProbeKind::Script { .. });
+    let waits = matches!(
+        target.check.probe.kind,
+        ProbeKind::Udp { expect: None, .. } | ProbeKind::Script { .. } | ProbeKind::Path
+    );
     if waits { timeout.saturating_add(Duration::from_millis(500)) } else { timeout }
 }
 
