@@ -318,10 +318,13 @@ impl<'lab> Director<'lab> {
     }
 }
 
-/// A zombie has ended: nobody waits for it but the sandbox's first process, which does not.
+/// A zombie has ended: nobody waits for it but the sandbox's first process, which does not. But as long as it has other
+/// threads, its files are open.
 fn has_ended(pid: Pid) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
     // The state is the first word after the name, which is in parentheses and may have any.
-    fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| {
+    let is_zombie = fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| {
         stat.rsplit(')').next().is_none_or(|rest| rest.trim_start().starts_with(['Z', 'X']))
-    })
+    });
+    is_zombie && threads <= 1
 }

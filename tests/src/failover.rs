@@ -37,7 +37,8 @@ impl Wire {
     /// # Errors
     /// `tcpdump` does not start.
     pub fn listen(lab: &Lab, node: Node) -> anyhow::Result<Self> {
-        let filter = "arp or ip proto 112 or ip6 proto 112";
+        // ICMPv6 type 136: neighbour advertisements.
+        let filter = "arp or ip proto 112 or ip6 proto 112 or (icmp6 and ip6[40] == 136)";
         let command = ["tcpdump", "-tt", "-n", "-e", "-l", "--immediate-mode", "-i", "eth0", filter];
         let tcpdump = lab.spawn(node, command)?;
         if !wait_until(Duration::from_secs(20), || tcpdump.log().contains("listening on")) {
@@ -51,14 +52,17 @@ impl Wire {
         self.tcpdump.log().lines().filter(|line| is_wanted(line)).filter_map(time).collect()
     }
 
-    /// When a director announced an address by gratuitous ARP requests.
+    /// When a director announced an address, by gratuitous ARP requests or unsolicited neighbour advertisements.
     ///
     /// # Errors
     /// The director is not in the lab.
     pub fn announcements(&self, lab: &Lab, director: Node, vip: IpAddr) -> anyhow::Result<Vec<Duration>> {
         let mac = mac(lab, director)?;
-        let question = format!("who-has {vip} (ff:ff:ff:ff:ff:ff) tell {vip}");
-        Ok(self.times(|line| line.contains(&format!(" {mac} > ")) && line.contains(&question)))
+        let words = match vip {
+            IpAddr::V4(vip) => format!("who-has {vip} (ff:ff:ff:ff:ff:ff) tell {vip}"),
+            IpAddr::V6(vip) => format!("> ff02::1: ICMP6, neighbor advertisement, tgt is {vip},"),
+        };
+        Ok(self.times(|line| line.contains(&format!(" {mac} > ")) && line.contains(&words)))
     }
 
     /// When a director sent adverts of this virtual router and priority.

@@ -14,6 +14,7 @@ mod as_root {
     };
     use lb_tests::failover::{Probe, Wire, holders, wall_clock};
     use lb_tests::{Family, Lab, Load, LoadPlan, LoadReport, Node, isolated, wait_until};
+    use nix::sys::signal::{Signal, kill};
 
     const VIP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 4, 15));
     const SECOND_VIP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 4, 16));
@@ -27,7 +28,8 @@ mod as_root {
     fn instance(name: &str, router: u8, vip: IpAddr, priority: u8, lines: &str) -> String {
         format!(
             "[[vrrp_instance]]\nname = \"{name}\"\ninterface = \"eth0\"\nvirtual_router_id = {router}\n\
-             priority = {priority}\nvirtual_addresses = [\"{vip}/24\"]\n{lines}\n\n"
+             priority = {priority}\nvirtual_addresses = [\"{vip}/{prefix}\"]\n{lines}\n\n",
+            prefix = if vip.is_ipv4() { 24 } else { 64 }
         )
     }
 
@@ -36,18 +38,27 @@ mod as_root {
     fn web(lab: &Lab, vips: &[IpAddr]) -> anyhow::Result<Configuration> {
         let nodes = [Node::Web1, Node::Web2];
         vips.iter().zip(nodes).try_fold(Configuration::new(&["eth0"]), |config, (vip, node)| {
-            let real = lab.address(node, Family::V4).with_context(|| format!("{node} is not in the lab"))?;
+            let family = if vip.is_ipv4() { Family::V4 } else { Family::V6 };
+            let real = lab.address(node, family).with_context(|| format!("{node} is not in the lab"))?;
             Ok(config.with(VirtualServer::new((*vip, 80).into()).real_server(real, 1)))
         })
     }
 
     /// The two directors of a test, `lvs1` with priority 150 and `lvs2` with 100, both running, `lvs1` master.
     fn pair<'lab>(lab: &'lab Lab, lines: &str) -> anyhow::Result<(Director<'lab>, Director<'lab>)> {
-        let config = web(lab, &[VIP])?;
-        start_real_servers(lab, &[VIP])?;
-        let of = |priority| config.clone().append(&instance("VI_1", 51, VIP, priority, lines));
+        pair_for(lab, VIP, lines)
+    }
+
+    fn pair_for<'lab>(
+        lab: &'lab Lab,
+        vip: IpAddr,
+        lines: &str,
+    ) -> anyhow::Result<(Director<'lab>, Director<'lab>)> {
+        let config = web(lab, &[vip])?;
+        start_real_servers(lab, &[vip])?;
+        let of = |priority| config.clone().append(&instance("VI_1", 51, vip, priority, lines));
         let one = Director::up(lab, Node::Lvs1, &of(150))?;
-        has(lab, VIP, Node::Lvs1, &[&one])?;
+        has(lab, vip, Node::Lvs1, &[&one])?;
         let two = Director::up(lab, Node::Lvs2, &of(100))?;
         is(&two, "INIT to BACKUP")?;
         Ok((one, two))
@@ -98,12 +109,12 @@ mod as_root {
     fn announced(
         lab: &Lab,
         wire: &Wire,
-        node: Node,
+        (node, vip): (Node, IpAddr),
         since: Duration,
         limit: Duration,
     ) -> anyhow::Result<Duration> {
         let first = || -> anyhow::Result<Option<Duration>> {
-            Ok(wire.announcements(lab, node, VIP)?.into_iter().find(|at| *at > since))
+            Ok(wire.announcements(lab, node, vip)?.into_iter().find(|at| *at > since))
         };
         ensure!(
             wait_until(patience(10), || matches!(first(), Ok(Some(_)))),
@@ -128,7 +139,7 @@ mod as_root {
             one.kill()?;
             // Priority 100: three intervals and 156/256 s.
             let limit = Duration::from_micros(3_609_375) + MACHINE;
-            announced(&lab, &wire, Node::Lvs2, killed, limit)?;
+            announced(&lab, &wire, (Node::Lvs2, VIP), killed, limit)?;
             gets(&lab, VIP, &two, Node::Lvs2)?;
             assert!(load.pass(200, patience(20)), "{:?}", load.so_far());
 
@@ -191,7 +202,7 @@ mod as_root {
             let (since, cut) = (Instant::now(), wall_clock());
             lab.exec(Node::Lvs1, ["ip", "link", "set", "eth0", "down"])?;
             // Three intervals and 156/256 of one, from the last advert, at most 361 ms.
-            announced(&lab, &wire, Node::Lvs2, cut, Duration::from_millis(400))?;
+            announced(&lab, &wire, (Node::Lvs2, VIP), cut, Duration::from_millis(400))?;
             has(&lab, VIP, Node::Lvs2, &[&one, &two])?;
             is(&one, "MASTER to FAULT: the interface is down")?;
             assert!(probe.pass(50, patience(20)), "{}", two.log());
@@ -202,6 +213,66 @@ mod as_root {
 
             lab.exec(Node::Lvs1, ["ip", "link", "set", "eth0", "up"])?;
             has(&lab, VIP, Node::Lvs1, &[&one, &two])?;
+            lab.down()
+        });
+    }
+
+    #[test]
+    fn an_ipv6_vip_fails_over_too() {
+        isolated("as_root::an_ipv6_vip_fails_over_too", || {
+            let lab = Lab::builder().up()?;
+            let vip = lab.vip(Family::V6);
+            let (mut one, two) = pair_for(&lab, vip, FAST)?;
+            let wire = Wire::listen(&lab, Node::Client)?;
+            let load = Load::start(&lab, Node::Client, LoadPlan::new(lab.web(Family::V6)))?;
+            assert!(load.pass(200, patience(20)), "{:?}", load.so_far());
+
+            let killed = wall_clock();
+            one.kill()?;
+            announced(&lab, &wire, (Node::Lvs2, vip), killed, Duration::from_micros(360_938) + MACHINE)?;
+            assert!(load.pass(200, patience(20)), "{:?}", load.so_far());
+            one.up_again()?;
+            has(&lab, vip, Node::Lvs1, &[&one, &two])?;
+            order(&lab, Node::Lvs1, "release", "VI_1")?;
+            has(&lab, vip, Node::Lvs2, &[&one, &two])?;
+            assert!(load.pass(200, patience(20)), "{:?}", load.so_far());
+            no_failure(&load.stop()?)?;
+            lab.down()
+        });
+    }
+
+    /// A machine that is paused, or a daemon that gets no processor for a while.
+    #[test]
+    fn a_daemon_that_stands_still_does_no_harm() {
+        isolated("as_root::a_daemon_that_stands_still_does_no_harm", || {
+            let lab = Lab::builder().up()?;
+            let (one, two) = pair(&lab, FAST)?;
+            let wire = Wire::listen(&lab, Node::Client)?;
+            let load = Load::start(&lab, Node::Client, LoadPlan::new(lab.web(Family::V4)))?;
+            let adverts =
+                |node, priority| wire.adverts(&lab, node, 51, priority).map_or(0, |times| times.len());
+            let more = |node, priority, count| {
+                let target = adverts(node, priority) + count;
+                wait_until(patience(20), || adverts(node, priority) >= target)
+            };
+
+            // The backup misses a second of adverts; they wait in its socket.
+            kill(two.pid()?, Signal::SIGSTOP)?;
+            assert!(more(Node::Lvs1, 150, 10), "{}", wire.log());
+            kill(two.pid()?, Signal::SIGCONT)?;
+            is(&two, "late; this director is short of processor time")?;
+            assert!(more(Node::Lvs1, 150, 10), "{}", wire.log());
+            assert!(!two.log().contains("to MASTER"), "{}", two.log());
+            assert_eq!(holders(&lab, VIP), [Node::Lvs1]);
+
+            // The master: the other takes over, and gives back.
+            kill(one.pid()?, Signal::SIGSTOP)?;
+            gets(&lab, VIP, &two, Node::Lvs2)?;
+            assert!(more(Node::Lvs2, 100, 5), "{}", wire.log());
+            kill(one.pid()?, Signal::SIGCONT)?;
+            has(&lab, VIP, Node::Lvs1, &[&one, &two])?;
+            assert!(load.pass(100, patience(20)), "{:?}", load.so_far());
+            no_failure(&load.stop()?)?;
             lab.down()
         });
     }
