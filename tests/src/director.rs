@@ -108,13 +108,15 @@ pub struct VirtualServer {
     address: SocketAddr,
     protocol: &'static str,
     scheduler: &'static str,
+    options: String,
     real_servers: Vec<(IpAddr, u16)>,
 }
 
 impl VirtualServer {
     /// TCP by `wrr`, without real servers.
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, protocol: "tcp", scheduler: "wrr", real_servers: Vec::new() }
+        let (protocol, scheduler) = ("tcp", "wrr");
+        Self { address, protocol, scheduler, options: String::new(), real_servers: Vec::new() }
     }
 
     /// UDP.
@@ -129,6 +131,13 @@ impl VirtualServer {
         self
     }
 
+    /// A further line of the virtual server.
+    pub fn option(mut self, line: &str) -> Self {
+        self.options += line;
+        self.options.push('\n');
+        self
+    }
+
     /// A further real server.
     pub fn real_server(mut self, address: IpAddr, weight: u16) -> Self {
         self.real_servers.push((address, weight));
@@ -138,9 +147,9 @@ impl VirtualServer {
 
 impl fmt::Display for VirtualServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { address, protocol, scheduler, real_servers } = self;
+        let Self { address, protocol, scheduler, options, real_servers } = self;
         writeln!(f, "[[virtual_server]]\naddress = \"{address}\"\nprotocol = \"{protocol}\"")?;
-        writeln!(f, "scheduler = \"{scheduler}\"\nforwarding = \"dr\"\n")?;
+        writeln!(f, "scheduler = \"{scheduler}\"\nforwarding = \"dr\"\n{options}")?;
         for (address, weight) in real_servers {
             writeln!(f, "[[virtual_server.real_server]]\naddress = \"{address}\"\nweight = {weight}\n")?;
         }

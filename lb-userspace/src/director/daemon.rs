@@ -71,7 +71,10 @@ pub async fn run(mut director: Director, ready: impl FnOnce()) -> anyhow::Result
                     director.tell_vrrp();
                 }
             },
-            () = health.changed() => director.follow_health(),
+            () = health.changed() => {
+                director.follow_health();
+                director.tell_vrrp();
+            }
             event = events.next() => follow(&mut director, &mut events, event).await,
             _ = retry.tick() => {
                 director.retry();
