@@ -189,10 +189,12 @@ impl Director {
         }
     }
 
-    /// Whether this director could serve: its tables are as configured, and not every real server is out of reach.
+    /// Whether this director could serve: its tables are as configured, every check has run, and not every real
+    /// server is out of reach.
     fn is_ready(&self) -> bool {
         let wanted = self.real_addresses();
         self.pending().is_none()
+            && self.is_checked()
             && (wanted.is_empty() || wanted.iter().any(|address| !self.unresolved().contains(address)))
     }
 
