@@ -54,10 +54,15 @@ pub struct Configuration {
 }
 
 impl Configuration {
-    /// A director on these interfaces, without virtual servers.
+    /// A director on these interfaces, without virtual servers; without interfaces for VRRP alone.
     pub fn new(interfaces: &[&str]) -> Self {
         Self {
-            director: format!("interfaces = {interfaces:?}\n"),
+            // VRRP alone attaches to none.
+            director: if interfaces.is_empty() {
+                String::new()
+            } else {
+                format!("interfaces = {interfaces:?}\n")
+            },
             virtual_servers: Vec::new(),
             rest: String::new(),
         }

@@ -12,7 +12,7 @@ use super::{ConfigArgs, InstanceArgs, start_logging};
 use crate::config::Config;
 use crate::director::lock::Lock;
 use crate::director::state::Director;
-use crate::director::{daemon, preflight, teardown};
+use crate::director::{alone, daemon, preflight, teardown};
 use crate::import::source::ConfigSource;
 
 /// Start the director: balance the configured virtual servers.
@@ -40,11 +40,11 @@ pub(super) async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     let config = source.load()?;
     if args.detach {
         // Before anything is written; the daemon checks for itself again.
-        preflight::host()?;
+        check_host(&config)?;
         return detach(&args);
     }
     start_logging();
-    preflight::host()?;
+    check_host(&config)?;
     let instance = args.instance.instance.clone();
     let result = direct(args, source, config).await;
     // The parent of a detached daemon that could not start still reads its log, and tidies up then.
@@ -54,6 +54,10 @@ pub(super) async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     result
 }
 
+fn check_host(config: &Config) -> Result<(), preflight::Refusal> {
+    if alone::is_alone(config) { preflight::host_without_balancing() } else { preflight::host() }
+}
+
 /// Runs the director to its end.
 async fn direct(args: UpArgs, source: ConfigSource, config: Config) -> anyhow::Result<ExitCode> {
     let lock = Lock::take(&args.instance.instance)?;
@@ -61,16 +65,21 @@ async fn direct(args: UpArgs, source: ConfigSource, config: Config) -> anyhow::R
         tracing::warn!("{warning}");
     }
     let source = source.absolute().context("the configuration's path")?;
-    let director = Director::start(args.instance.instance, source, config).await?;
     let detached = args.detached;
-    daemon::run(director, || {
-        tracing::info!("forwarding");
+    let is_alone = alone::is_alone(&config);
+    let ready = || {
+        tracing::info!("{}", if is_alone { "vrrp runs" } else { "forwarding" });
         sd_notify::notify(&[sd_notify::NotifyState::Ready]).unwrap_or_default();
         if detached {
             say_ready();
         }
-    })
-    .await?;
+    };
+    if is_alone {
+        alone::run(args.instance.instance, source, config, ready).await?;
+    } else {
+        let director = Director::start(args.instance.instance, source, config).await?;
+        daemon::run(director, ready).await?;
+    }
     drop(lock);
     Ok(ExitCode::SUCCESS)
 }

@@ -154,16 +154,7 @@ impl Api {
 ///
 /// The socket cannot be made.
 pub fn serve(instance: &Instance) -> io::Result<Api> {
-    let path = instance.socket();
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = UnixListener::bind(&path)?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o660))?;
-    let (sender, requests) = mpsc::channel(QUEUE);
-    let (end, ended) = oneshot::channel::<()>();
-    let router = Router::new()
+    let all = Router::new()
         .route("/v1/status", get(status))
         .route("/v1/rates", get(rates))
         .route("/v1/vrrp", get(vrrp))
@@ -174,8 +165,40 @@ pub fn serve(instance: &Instance) -> io::Result<Api> {
         .route("/v1/zero", post(zero))
         .route("/v1/down", post(down))
         .route("/v1/orders", post(order))
-        .route("/v1/paths", get(paths))
-        .with_state(sender);
+        .route("/v1/paths", get(paths));
+    listen(instance, all)
+}
+
+/// Serves what of the API a daemon has that does not balance.
+///
+/// # Errors
+///
+/// The socket cannot be made.
+pub fn serve_vrrp(instance: &Instance) -> io::Result<Api> {
+    let all = Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/vrrp", get(vrrp))
+        .route("/v1/vrrp/{name}/{order}", post(vrrp_order))
+        .route("/v1/reload", post(reload))
+        .route("/v1/down", post(down))
+        .fallback(async || {
+            let error = "this daemon balances nothing: its configuration names no director.interfaces";
+            refuse(Refused { error: error.to_owned() })
+        });
+    listen(instance, all)
+}
+
+fn listen(instance: &Instance, router: Router<Loop>) -> io::Result<Api> {
+    let path = instance.socket();
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&path)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o660))?;
+    let (sender, requests) = mpsc::channel(QUEUE);
+    let (end, ended) = oneshot::channel::<()>();
+    let router = router.with_state(sender);
     let task = tokio::spawn(async move {
         let server = axum::serve(listener, router).with_graceful_shutdown(async move {
             // It is only ever dropped.

@@ -69,7 +69,7 @@ impl Failover {
 }
 
 /// What people and programs are told of it; nothing of the state before the start.
-fn notification(news: &News) -> Option<VrrpEvent> {
+pub(super) fn notification(news: &News) -> Option<VrrpEvent> {
     let change = |to: State| match to {
         State::Master => Some(VrrpChange::Master),
         State::Backup => Some(VrrpChange::Backup),
@@ -118,7 +118,7 @@ impl Director {
             return Ok(());
         }
         let record = record_file(&self.instance().run_dir());
-        self.failover.handle = Some(Handle::start(&self.config().vrrp, record)?);
+        self.failover.handle = Some(Handle::start(self.config(), record)?);
         self.failover.is_ready = None;
         self.tell_vrrp();
         Ok(())
@@ -126,7 +126,7 @@ impl Director {
 
     /// After a reload.
     pub(super) async fn reconfigure_vrrp(&mut self) -> anyhow::Result<()> {
-        let config = self.config().vrrp.clone();
+        let config = self.config().clone();
         match &mut self.failover.handle {
             // With no instances left it goes on, and does nothing.
             Some(handle) => handle.configure(&config).await?,

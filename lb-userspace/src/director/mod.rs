@@ -5,6 +5,7 @@
 //! daemon is killed, and the next `lbctl up` takes it over as it is.
 
 pub mod addresses;
+pub mod alone;
 pub mod api;
 pub mod client;
 pub mod daemon;

@@ -53,6 +53,17 @@ fn kernel_is_new_enough(release: &str) -> bool {
     }
 }
 
+/// The needed capabilities for VRRP alone.
+pub fn host_without_balancing() -> Result<(), Refusal> {
+    let missing = missing_capabilities(&fs::read_to_string("/proc/self/status").unwrap_or_default());
+    let missing: Vec<_> = missing.into_iter().filter(|name| name.starts_with("CAP_NET_")).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let problem = format!("missing {}; run it as root (`sudo lbctl up`)", missing.join(", "));
+    Err(Refusal { problems: vec![problem] })
+}
+
 /// Checks the host; makes a BPF file system if there is none.
 pub fn host() -> Result<(), Refusal> {
     let mut problems = Vec::new();

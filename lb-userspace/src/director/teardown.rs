@@ -74,5 +74,6 @@ pub fn tidy(instance: &Instance) {
 
 /// Is there anything to undo?
 pub fn is_anything_left(instance: &Instance) -> bool {
-    instance.pin_dir().exists() || instance.record_file().exists()
+    let vrrp = shell::record_file(&instance.run_dir());
+    instance.pin_dir().exists() || instance.record_file().exists() || vrrp.exists()
 }

@@ -12,6 +12,7 @@
 //! On becoming master the protocol's thread says which addresses are carried, the daemon changes the tables, and only
 //! then the addresses are added and announced. Start reading at [`Handle::start`] and `runner`.
 
+mod compare;
 mod holder;
 mod member;
 mod observe;
@@ -34,12 +35,14 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 
+use self::compare::Comparison;
 use self::holder::Interfaces;
 use self::observe::Observers;
 use self::runner::Runner;
 use self::track::Observation;
 use super::machine::{Event, State};
 use super::status::VrrpStatus;
+use crate::config::Config;
 use crate::config::vrrp::{SyncGroup, Vrrp, VrrpInstance};
 
 /// Of adverts over addresses, and of both over everything ordinary.
@@ -118,6 +121,7 @@ pub struct Handle {
     tables: watch::Sender<u64>,
     news: mpsc::UnboundedReceiver<News>,
     observers: Observers,
+    comparison: Comparison,
 }
 
 /// The protocol's thread has ended, which it does not by itself.
@@ -130,7 +134,8 @@ impl Handle {
     ///
     /// # Errors
     /// A thread or its runtime cannot be made.
-    pub fn start(config: &Vrrp, record: PathBuf) -> io::Result<Self> {
+    pub fn start(whole: &Config, record: PathBuf) -> io::Result<Self> {
+        let config = &whole.vrrp;
         let (messages, inbox) = mpsc::unbounded_channel();
         let (tasks, task_inbox) = mpsc::unbounded_channel();
         let (news, news_inbox) = mpsc::unbounded_channel();
@@ -147,7 +152,14 @@ impl Handle {
         spawn("vrrp", PROTOCOL_PRECEDENCE, move |has_precedence| async move {
             Runner::new(&config, tasks, carried, news, has_precedence).run(inbox).await;
         })?;
-        Ok(Self { messages, carried: carried_here, tables, news: news_inbox, observers })
+        Ok(Self {
+            messages,
+            carried: carried_here,
+            tables,
+            news: news_inbox,
+            observers,
+            comparison: Comparison::start(whole),
+        })
     }
 
     fn tell(&self, message: Message) -> Result<(), Ended> {
@@ -197,12 +209,14 @@ impl Handle {
     ///
     /// # Errors
     /// The thread is gone.
-    pub async fn configure(&mut self, config: &Vrrp) -> Result<(), Ended> {
+    pub async fn configure(&mut self, whole: &Config) -> Result<(), Ended> {
+        let config = &whole.vrrp;
         let (done, is_done) = oneshot::channel();
         self.tell(Message::Configure(Box::new(config.clone()), done))?;
         is_done.await.map_err(|_gone| Ended)?;
         let observer = self.observer();
         self.observers.configure(config, &observer);
+        self.comparison = Comparison::start(whole);
         Ok(())
     }
 
@@ -213,7 +227,8 @@ impl Handle {
     pub async fn status(&self) -> Result<VrrpStatus, Ended> {
         let (answer, status) = oneshot::channel();
         self.tell(Message::Status(answer))?;
-        status.await.map_err(|_gone| Ended)
+        let status = status.await.map_err(|_gone| Ended)?;
+        Ok(VrrpStatus { peers: self.comparison.status(), ..status })
     }
 
     /// Hands an instance or a group over, or takes it. Returns what happens now.
