@@ -161,6 +161,7 @@ impl Alone {
             router_id: self.config.director.router_id.clone(),
             virtual_servers: 0,
             unresolved: Vec::new(),
+            checked: true,
             pending: None,
         }
     }

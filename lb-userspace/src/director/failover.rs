@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use super::state::Director;
 use crate::config::Config;
 use crate::config::vrrp::{Notify, VrrpInstance};
+use crate::health::view::service_key;
 use crate::notify::{self, VrrpChange, VrrpEvent, VrrpObject, VrrpScripts};
-use crate::plane::desired::DesiredServer;
+use crate::plane::desired::{DesiredServer, ServiceKey};
 use crate::plane::standby;
 use crate::vrrp::machine::State;
 use crate::vrrp::priority::Health;
@@ -189,7 +190,7 @@ impl Director {
         }
     }
 
-    /// Whether this director could serve: its tables are as configured, every check has run, and not every real
+    /// Whether this director could serve: its tables are as configured, every check has run once, and not every real
     /// server is out of reach.
     fn is_ready(&self) -> bool {
         let wanted = self.real_addresses();
@@ -201,19 +202,18 @@ impl Director {
     /// The virtual servers of the configuration, and whether they have a real server that could get a connection.
     fn served(&self) -> BTreeMap<String, Health> {
         let desired = self.desired_now();
+        let view = self.health.view();
         let health = |server: &crate::config::VirtualServer| {
-            let found = desired.services.iter().find(|(key, _)| {
-                server.address == key.address
-                    && server.port == key.port
-                    && server.protocol.as_str().eq_ignore_ascii_case(key.protocol_name())
+            let can_serve = |real: &DesiredServer| {
+                real.weight > 0 && !real.failed && !self.unresolved().contains(&real.key.address)
+            };
+            let is_served = server.endpoints().into_iter().any(|(address, port)| {
+                let key = ServiceKey::new(server.protocol, address, port);
+                desired.services.get(&key).is_some_and(|service| service.servers.iter().any(can_serve))
             });
-            let is_served = found.is_some_and(|(_, service)| {
-                let can_serve = |real: &DesiredServer| {
-                    real.weight > 0 && !real.failed && !self.unresolved().contains(&real.key.address)
-                };
-                service.servers.iter().any(can_serve)
-            });
-            if is_served { Health::Up } else { Health::Down }
+            // A sorry server that answers is none of the real servers.
+            let has_quorum = view.has_quorum(&service_key(server)) != Some(false);
+            if is_served && has_quorum { Health::Up } else { Health::Down }
         };
         let tracked =
             self.config().vrrp.instances.iter().flat_map(|instance| &instance.track_virtual_servers);

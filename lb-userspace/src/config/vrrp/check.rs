@@ -479,7 +479,8 @@ fn carried(
         instances.iter().flat_map(VrrpInstance::addresses).map(|address| address.address).collect();
     let alone: BTreeSet<IpAddr> = virtual_servers
         .iter()
-        .map(|server| server.address)
+        .flat_map(|server| server.endpoints())
+        .map(|(address, _port)| address)
         .filter(|address| !carried.contains(address))
         .collect();
     for address in alone {
