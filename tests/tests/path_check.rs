@@ -8,11 +8,19 @@ mod as_root {
     use lb_tests::{Echo, Family, Lab, Node, isolated, wait_until};
     use serde_json::Value;
 
+    fn lbctl(lab: &Lab, words: &str) -> anyhow::Result<String> {
+        let output = run_lbctl(lab, Node::Lvs1, words.split(' '))?;
+        anyhow::ensure!(output.status.success(), "lbctl {words}: {}", stderr(&output));
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    fn report(lab: &Lab) -> anyhow::Result<Value> {
+        Ok(serde_json::from_str::<Value>(&lbctl(lab, "list --checks --json")?)?["paths"].take())
+    }
+
     /// What the director knows of the way to a real server.
     fn path(lab: &Lab, real_server: &str) -> anyhow::Result<Value> {
-        let curl =
-            ["curl", "-sS", "--fail", "--unix-socket", "/run/lbctl/lvs1/api.sock", "http://lbctl/v1/paths"];
-        let report: Value = serde_json::from_str(&lab.exec(Node::Lvs1, curl)?)?;
+        let report = report(lab)?;
         let paths = report["paths"].as_array().context("no paths")?;
         let found = paths.iter().find(|path| path["real_server"].as_str() == Some(real_server));
         found.cloned().with_context(|| format!("no {real_server} in {report}"))
@@ -113,6 +121,81 @@ mod as_root {
                 let is_free = || Echo::start(&lab, Node::Web1, vip).is_ok();
                 anyhow::ensure!(wait_until(patience(10), is_free), "the echo server does not end");
             }
+            lab.down()
+        });
+    }
+
+    /// Waits until exactly these MACs are known to answer for a VIP wrongly; returns what is said of them.
+    fn claimants(lab: &Lab, macs: &[&str]) -> anyhow::Result<Vec<Value>> {
+        let mut last = Vec::new();
+        let is_so = wait_until(patience(80), || {
+            last =
+                report(lab).ok().and_then(|mut r| r["claims"].take().as_array().cloned()).unwrap_or_default();
+            let found: Vec<_> = last.iter().filter_map(|claim| claim["mac"].as_str()).collect();
+            found == macs
+        });
+        anyhow::ensure!(is_so, "not {macs:?}: {last:?}");
+        Ok(last)
+    }
+
+    const WEB1: &str = "02:00:00:00:04:64";
+    const CLIENT: &str = "02:00:00:00:04:0a";
+
+    /// A real server that answers ARP for the VIP is named, and so is another host that has it.
+    #[test]
+    fn whoever_answers_arp_for_the_vip_is_named() {
+        isolated("as_root::whoever_answers_arp_for_the_vip_is_named", || {
+            let lab = Lab::builder().up()?;
+            let config = web(&lab, Family::V4, &[(Node::Web1, 1), (Node::Web2, 1)])?;
+            let director = Director::start(&lab, Node::Lvs1, &config)?;
+            becomes(&lab, "192.168.4.100:80", true)?;
+            let arp_ignore = |value: u8| {
+                let all = format!(
+                    "for i in all lo eth0; do echo {value} >/proc/sys/net/ipv4/conf/$i/arp_ignore; done"
+                );
+                lab.exec(Node::Web1, ["sh", "-c", &all])
+            };
+            arp_ignore(0)?;
+            let found = claimants(&lab, &[WEB1])?;
+            assert_eq!(found[0]["addresses"][0], "192.168.4.100");
+            assert_eq!((&found[0]["real_server"], &found[0]["interface"]), (&true.into(), &"eth0".into()));
+            let text = "real server 192.168.4.100 (02:00:00:00:04:64) answers ARP for virtual address 192.168.4.15 \
+                        on eth0: clients that hear it go past this director";
+            assert_eq!(found[0]["finding"], text);
+            assert_eq!(found[0]["remedy"], "run `lbctl realserver start --vip 192.168.4.15` there");
+            assert!(director.log().contains(text), "{}", director.log());
+            let listed = lbctl(&lab, "list --checks")?;
+            assert!(listed.contains(text), "{listed}");
+            assert_eq!(path(&lab, "192.168.4.100:80")?["good"], true, "it serves all the same");
+            realserver(&lab, Node::Web1, &["start", "--vip=192.168.4.15"])?;
+            arp_ignore(1)?;
+            lab.exec(Node::Client, ["ip", "address", "add", "192.168.4.15/32", "dev", "eth0"])?;
+            let found = claimants(&lab, &[CLIENT])?;
+            assert_eq!(found[0]["real_server"], false);
+            let text = found[0]["finding"].as_str().unwrap_or_default();
+            assert!(text.starts_with("host ") && text.contains(CLIENT), "{text}");
+            assert!(director.log().contains("02:00:00:00:04:64 does not answer"), "{}", director.log());
+            lab.down()
+        });
+    }
+
+    #[test]
+    fn whoever_advertises_the_vip_is_named_ipv6() {
+        isolated("as_root::whoever_advertises_the_vip_is_named_ipv6", || {
+            let lab = Lab::builder().up()?;
+            let config = web(&lab, Family::V6, &[(Node::Web1, 1), (Node::Web2, 1)])?;
+            let _director = Director::start(&lab, Node::Lvs1, &config)?;
+            becomes(&lab, "[2001:db8:4::100]:80", true)?;
+            let vip = format!("{}/128", lab.vip(Family::V6));
+            lab.exec(Node::Web1, ["ip", "address", "add", &vip, "dev", "eth0", "nodad"])?;
+            let found = claimants(&lab, &[WEB1])?;
+            let text = found[0]["finding"].as_str().unwrap_or_default();
+            assert!(
+                text.contains("answers neighbour discovery for virtual address 2001:db8:4::15"),
+                "{text}"
+            );
+            lab.exec(Node::Web1, ["ip", "address", "del", &vip, "dev", "eth0"])?;
+            claimants(&lab, &[])?;
             lab.down()
         });
     }

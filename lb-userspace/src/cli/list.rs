@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Args;
 use hyper::Method;
+use lb_common::net::protocol;
+use serde::Serialize;
 
 use super::InstanceArgs;
 use super::edit::open;
@@ -15,6 +17,7 @@ use crate::edits::Edits;
 use crate::health::report::Report;
 use crate::list::zero::Baseline;
 use crate::list::{self, Beside};
+use crate::path;
 
 /// List virtual servers, real servers, connections and counters, as ipvsadm does.
 ///
@@ -40,13 +43,28 @@ pub(super) async fn run(command: &ListCommand, out: &mut impl Write) -> anyhow::
     Ok(ExitCode::SUCCESS)
 }
 
+/// `lbctl list --checks --json`.
+#[derive(Serialize)]
+struct Checks {
+    #[serde(flatten)]
+    report: Report,
+    /// Of the ways of direct routing; null: the daemon does not say.
+    paths: Option<path::Report>,
+}
+
 /// `lbctl list --checks`.
 async fn checks(command: &ListCommand, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let socket = command.instance.instance.socket();
     let mut report: Report = client::call(&socket, Method::GET, "/v1/checks")
         .await
         .context("checks are made by the daemon, which does not answer; start it with `lbctl up`")?;
+    // A daemon of another version may not know of them.
+    let mut paths: Option<path::Report> = client::call(&socket, Method::GET, "/v1/paths").await.ok();
     if let Some(endpoint) = command.list.virtual_server {
+        if let Some(paths) = &mut paths {
+            let number = if command.list.udp { protocol::UDP } else { protocol::TCP };
+            paths.keep(endpoint, number);
+        }
         let protocol = if command.list.udp { "udp" } else { "tcp" };
         report.keep(endpoint, protocol);
         anyhow::ensure!(
@@ -56,10 +74,13 @@ async fn checks(command: &ListCommand, out: &mut impl Write) -> anyhow::Result<E
         );
     }
     if command.list.json {
-        serde_json::to_writer_pretty(&mut *out, &report).map_err(io::Error::from)?;
+        serde_json::to_writer_pretty(&mut *out, &Checks { report, paths }).map_err(io::Error::from)?;
         writeln!(out)?;
     } else {
         out.write_all(report.text(std::time::SystemTime::now()).as_bytes())?;
+        if let Some(paths) = &paths {
+            path::write_report(paths, out)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

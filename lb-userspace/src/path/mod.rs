@@ -13,9 +13,10 @@
 //! drops them as martians, else it resets the connection once more. They are read before either, from a packet socket.
 //! The ports are the kernel's: a socket that does nothing else holds them.
 //!
-//! [`advice`] asks about all real servers by itself, so that a forgotten `lbctl realserver start` is seen.
+//! [`claims`] watches who answers for a VIP that is not his. [`advice`] asks about all real servers by itself, so that a forgotten `lbctl realserver start` is seen.
 
 pub mod advice;
+pub mod claims;
 mod packet;
 mod prober;
 mod report;
@@ -26,6 +27,7 @@ pub use report::{Report, write as write_report};
 use tokio::sync::watch;
 
 use self::advice::Adviser;
+use self::claims::Watcher;
 use crate::config::Config;
 use crate::net::neighbours::Resolutions;
 
@@ -34,18 +36,21 @@ use crate::net::neighbours::Resolutions;
 pub struct Paths {
     prober: Prober,
     adviser: Adviser,
+    watcher: Watcher,
 }
 
 impl Paths {
     /// Starts asking, in the calling thread's network namespace.
     pub fn start(config: &Config, resolutions: watch::Receiver<Resolutions>) -> Self {
+        let watcher = Watcher::start(config, resolutions.clone());
         let prober = Prober::new(resolutions);
-        Self { adviser: Adviser::start(config, prober.clone()), prober }
+        Self { watcher, adviser: Adviser::start(config, prober.clone()), prober }
     }
 
     /// Goes over to another configuration.
     pub fn reconfigure(&self, config: &Config) {
         self.adviser.reconfigure(config);
+        self.watcher.reconfigure(config);
     }
 
     /// Who asks single questions.
@@ -55,6 +60,10 @@ impl Paths {
 
     /// What is known.
     pub fn report(&self) -> Report {
-        Report { schema: report::SCHEMA.to_owned(), paths: self.adviser.report() }
+        Report {
+            schema: report::SCHEMA.to_owned(),
+            paths: self.adviser.report(),
+            claims: self.watcher.report(),
+        }
     }
 }

@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use serde::{Deserialize, Serialize};
 
 use super::advice::Advice;
+use super::claims::ClaimRow;
+use crate::plane::desired::ServiceKey;
 
 pub(super) const SCHEMA: &str = "lbctl/paths/v1";
 
@@ -15,6 +17,17 @@ pub struct Report {
     pub schema: String,
     /// Sorted by virtual server and real server.
     pub paths: Vec<Advice>,
+    /// Who answers for a VIP that is not his.
+    pub claims: Vec<ClaimRow>,
+}
+
+impl Report {
+    /// Leaves one virtual server.
+    pub fn keep(&mut self, address: std::net::SocketAddr, protocol: u8) {
+        let key = ServiceKey { protocol, address: address.ip(), port: address.port() };
+        self.paths.retain(|path| path.virtual_server == key.into());
+        self.claims.retain(|claim| claim.address == key.address);
+    }
 }
 
 /// Writes it for people: a line for each way that is not as it should be, or one that all are.
@@ -23,6 +36,9 @@ pub struct Report {
 ///
 /// `out` cannot be written.
 pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    for claim in &report.claims {
+        writeln!(out, "{}\n     {}", claim.finding, claim.remedy)?;
+    }
     if report.paths.is_empty() {
         return Ok(());
     }
