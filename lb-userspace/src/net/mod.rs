@@ -8,6 +8,5 @@ pub mod ethtool;
 pub mod frames;
 pub mod neighbours;
 pub mod netlink;
-pub mod packet;
 #[cfg(test)]
 pub(crate) mod testing;

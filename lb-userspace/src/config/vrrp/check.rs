@@ -280,6 +280,12 @@ fn instance(
                     where they are";
         report.error(&header, key("use_vmac"), "is not supported by this version", help);
     }
+    if !value.accept {
+        let help = "refuse what this director should not answer with a packet filter, and remove it";
+        let message =
+            "false has no effect in this version: the addresses can be reached as others of this director";
+        report.warning(&places.accept, key("accept"), message, help);
+    }
     let is_owner = value.priority == OWNER;
     let first = value.state == InitialState::Master;
     if first && !is_owner {

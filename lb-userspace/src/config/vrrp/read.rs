@@ -73,6 +73,7 @@ pub(super) struct InstancePlaces {
     pub(super) interval: Span,
     pub(super) version: Span,
     pub(super) peers: Span,
+    pub(super) accept: Span,
     pub(super) source: Span,
     /// What stands in for keys that are absent: the header.
     pub(super) unwritten: Span,
@@ -392,6 +393,7 @@ impl Keys<'_, '_> {
             interval: at(self.table.place("advert_interval")),
             version: at(self.table.place("version")),
             peers: at(self.table.place("unicast_peers")),
+            accept: at(self.table.place("accept")),
             source: source_span,
             unwritten: header.clone(),
             tracking: self.tracking(),

@@ -154,6 +154,7 @@ unicast_peers = []
 virtual_routes = ["nowhere"]
 track_scripts = ["chk_haproxy"]
 use_vmac = true
+accept = false
 
 [[vrrp_instance]]
 name = "VI_1"
@@ -183,12 +184,13 @@ members = ["VI_9"]
         "error 11 vrrp_instance[0].virtual_routes[0]: \"nowhere\" is not a network",
         "error 12 vrrp_instance[0].track_scripts[0]: there is no [[vrrp_script]] \"chk_haproxy\"",
         "error 2 vrrp_instance[0].use_vmac: is not supported by this version",
-        "error 16 vrrp_instance[1].name: \"VI_1\" is the name of two",
-        "error 15 vrrp_instance[1].virtual_router_id: is missing",
-        "error 18 vrrp_instance[1].advert_int: unknown key in [[vrrp_instance]]",
-        "error 19 vrrp_instance[1]: 192.168.4.15 is listed twice",
-        "error 23 vrrp_script[0].command: ends within quotes or after a backslash",
-        "error 27 vrrp_sync_group[0].members: there is no [[vrrp_instance]] \"VI_9\"",
+        "warning 14 vrrp_instance[0].accept: false has no effect in this version: the addresses can be reached as others of this director",
+        "error 17 vrrp_instance[1].name: \"VI_1\" is the name of two",
+        "error 16 vrrp_instance[1].virtual_router_id: is missing",
+        "error 19 vrrp_instance[1].advert_int: unknown key in [[vrrp_instance]]",
+        "error 20 vrrp_instance[1]: 192.168.4.15 is listed twice",
+        "error 24 vrrp_script[0].command: ends within quotes or after a backslash",
+        "error 28 vrrp_sync_group[0].members: there is no [[vrrp_instance]] \"VI_9\"",
     ] {
         assert!(found.iter().any(|line| line == expected), "{expected}\nin\n{}", found.join("\n"));
     }

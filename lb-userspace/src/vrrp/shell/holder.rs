@@ -18,10 +18,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use super::Message;
 use super::record::{HeldAddress, Record};
 use crate::config::vrrp::{RouteKind, VirtualRoute, VirtualRule, VrrpInstance};
+use crate::net::frames::Frames;
 use crate::net::netlink::{
     Address, Event, Events, Link, Netlink, NetlinkError, NewAddress, NewRoute, NewRule, RouteAction, Scope,
 };
-use crate::net::packet::PacketSocket;
 use crate::vrrp::garp;
 
 /// What could not be added is tried again this often.
@@ -70,7 +70,7 @@ struct Shared {
     interfaces: Interfaces,
     held: BTreeMap<String, Held>,
     record: Record,
-    socket: PacketSocket,
+    frames: Frames,
     pace: Duration,
     is_router: bool,
     messages: mpsc::UnboundedSender<Message>,
@@ -96,7 +96,8 @@ pub(super) async fn run(
         interfaces: Interfaces::new(),
         held: BTreeMap::new(),
         record: Record::read(&record)?,
-        socket: PacketSocket::open()?,
+        // Of no protocol: it sends only.
+        frames: Frames::open(0, 0, &[])?,
         pace: Duration::ZERO,
         is_router: is_ipv6_router(),
         messages,
@@ -418,7 +419,7 @@ async fn burst(shared: Rc<RefCell<Shared>>, instance: Arc<VrrpInstance>, repeat:
                 // A device without Ethernet addresses has nobody to tell.
                 if let Some((index, mac)) = interface.and_then(|known| Some((known.index, known.mac?))) {
                     let frame = garp::frame(own.address, mac, shared.is_router);
-                    if let Err(error) = shared.socket.send(index, &frame) {
+                    if let Err(error) = shared.frames.send(index, &frame) {
                         tracing::warn!(
                             "{}: {} is not announced on {}: {error}",
                             instance.name,
