@@ -1,6 +1,7 @@
 //! What a packet costs, ours against a plain design's, as JSON on standard output; `cargo xtask bench` runs
 //! this and judges it. Needs root: it loads programs and runs them with `BPF_PROG_TEST_RUN`.
 
+mod checks;
 mod control;
 mod frames;
 mod measure;
@@ -27,6 +28,14 @@ const ROUNDS: u32 = 25;
 fn main() -> Result<()> {
     // One flow and IPv4 only, for work on the datapath.
     let quick = std::env::args().any(|argument| argument == "--quick");
+    // The health checks only, which takes two minutes.
+    if std::env::args().any(|argument| argument == "--checks") {
+        let report = json!({ "checks": checks::run()? });
+        writeln!(io::stdout().lock(), "{report:#}")?;
+        return Ok(());
+    }
+    // Before this process is confined to one processor.
+    let checks = if quick { Vec::new() } else { checks::run()? };
     pin_to_one_cpu()?;
     let mut director = subjects::director()?;
     let mut empty = Other::empty()?;
@@ -54,6 +63,7 @@ fn main() -> Result<()> {
         "packets": rows,
         "memory": { "connections": CONNECTIONS, "bytes": bytes },
         "control": control,
+        "checks": checks,
     });
     writeln!(io::stdout().lock(), "{report:#}")?;
     Ok(())

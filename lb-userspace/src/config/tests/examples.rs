@@ -39,6 +39,7 @@ fn every_example_is_accepted_without_a_warning() {
             "dr-ipv6.toml",
             "dr-two-web-servers.toml",
             "dr-udp-dns.toml",
+            "health-checks.toml",
             "vrrp-dual-master.toml",
             "vrrp-nginx-pair.toml",
             "vrrp-two-directors.toml",
@@ -64,6 +65,10 @@ fn the_examples_mean_what_their_names_say() {
     assert!(example("dr-ipv6.toml").virtual_servers.iter().any(|server| server.address.is_ipv6()));
     let dns = example("dr-udp-dns.toml");
     assert!(dns.virtual_servers.iter().any(|server| server.protocol == Protocol::Udp && server.port == 53));
+    let checked = example("health-checks.toml");
+    let checks: Vec<_> =
+        checked.virtual_servers[0].real_servers.iter().map(|it| it.health.checks.len()).collect();
+    assert_eq!(checks, [1, 3]);
     assert!(example("any-port.toml").virtual_servers.iter().any(|server| server.port == 0));
 }
 
