@@ -4,6 +4,7 @@
 pub mod cli;
 pub mod config;
 pub mod dataplane;
+pub mod diff;
 pub mod director;
 pub mod edits;
 pub mod health;
@@ -17,4 +18,5 @@ pub mod path;
 pub mod plane;
 pub mod process;
 pub mod realserver;
+pub mod save;
 pub mod vrrp;

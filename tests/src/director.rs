@@ -223,6 +223,8 @@ pub struct Director<'lab> {
     lab: &'lab Lab,
     node: Node,
     config: PathBuf,
+    /// The options before the file.
+    options: Vec<&'static str>,
     /// What the last `up` or `reload` said on standard error.
     said: String,
 }
@@ -243,7 +245,31 @@ impl<'lab> Director<'lab> {
     /// `lbctl up -d` fails.
     pub fn up(lab: &'lab Lab, node: Node, config: &Configuration) -> anyhow::Result<Self> {
         let config = lab.write(&format!("{node}.toml"), &config.to_string())?;
-        let mut director = Self { lab, node, config, said: String::new() };
+        let mut director = Self { lab, node, config, options: vec!["-c"], said: String::new() };
+        director.up_again()?;
+        Ok(director)
+    }
+
+    /// Starts a director on `node` by a file that is there already: `-c` a configuration, `--keepalived` a
+    /// `keepalived.conf`.
+    ///
+    /// # Errors
+    /// `lbctl up -d` fails.
+    pub fn up_by(lab: &'lab Lab, node: Node, option: &'static str, path: &Path) -> anyhow::Result<Self> {
+        let mut director =
+            Self { lab, node, config: path.to_owned(), options: vec![option], said: String::new() };
+        director.up_again()?;
+        Ok(director)
+    }
+
+    /// Starts a director on `node` by a `keepalived.conf`, which knows the node by its name.
+    ///
+    /// # Errors
+    /// `lbctl up -d --keepalived` fails.
+    pub fn up_by_keepalived(lab: &'lab Lab, node: Node, config: &str) -> anyhow::Result<Self> {
+        let config = lab.write(&format!("{node}.conf"), config)?;
+        let options = vec!["--config-id", node.name(), "--keepalived"];
+        let mut director = Self { lab, node, config, options, said: String::new() };
         director.up_again()?;
         Ok(director)
     }
@@ -253,7 +279,9 @@ impl<'lab> Director<'lab> {
     /// # Errors
     /// It fails.
     pub fn up_again(&mut self) -> anyhow::Result<()> {
-        let up = ["up".as_ref(), "-d".as_ref(), "-c".as_ref(), self.config.as_os_str()];
+        let mut up: Vec<&OsStr> = vec!["up".as_ref(), "-d".as_ref()];
+        up.extend(self.options.iter().map(AsRef::<OsStr>::as_ref));
+        up.push(self.config.as_os_str());
         self.said = lbctl_succeeds(self.lab, self.node, &up)?;
         Ok(())
     }

@@ -12,7 +12,8 @@ use clap::{Args, Subcommand};
 
 use super::KeepalivedArgs;
 use crate::import::report::Fate;
-use crate::import::{Imported, keepalived};
+use crate::import::{Imported, ipvsadm, keepalived};
+use crate::ipvsadm::SystemNames;
 
 /// Make a configuration of another program's.
 ///
@@ -29,6 +30,8 @@ pub(super) struct ImportArgs {
 enum From {
     /// Of keepalived: keepalived.conf with all its includes
     Keepalived(KeepalivedImport),
+    /// Of ipvsadm: what `ipvsadm -S` or `ipvsadm -Sn` prints
+    Ipvsadm(IpvsadmImport),
 }
 
 #[derive(Debug, Args)]
@@ -37,6 +40,17 @@ struct KeepalivedImport {
     file: PathBuf,
     #[command(flatten)]
     options: KeepalivedArgs,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Debug, Args)]
+struct IpvsadmImport {
+    /// The saved rules; `-` is standard input
+    file: PathBuf,
+    /// An interface that packets for the virtual servers arrive on
+    #[arg(long = "interface", value_name = "NAME")]
+    interfaces: Vec<String>,
     #[command(flatten)]
     output: Output,
 }
@@ -64,6 +78,11 @@ pub(super) fn run(args: &ImportArgs, out: &mut impl Write) -> anyhow::Result<Exi
     match &args.from {
         From::Keepalived(args) => {
             finish(keepalived::import(&args.file, &args.options.options())?, &args.output, out)
+        }
+        From::Ipvsadm(args) => {
+            let imported = ipvsadm::import(&args.file, &args.interfaces, &SystemNames)
+                .with_context(|| args.file.display().to_string())?;
+            finish(imported, &args.output, out)
         }
     }
 }

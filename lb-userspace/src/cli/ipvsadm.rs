@@ -88,7 +88,8 @@ async fn execute(
     match command {
         Command::List(listing) => return list(instance, &listing, out).await,
         Command::Save { numeric: _ } => {
-            return Err(anyhow::anyhow!("rules cannot be saved yet").into());
+            let saved = super::save::saved(instance).await?;
+            super::save::write_rules(&saved, false, out)?;
         }
         Command::Restore if is_restoring => {
             return Err(UsageError {

@@ -2,6 +2,7 @@
 //! line itself is wrong. A reader that goes away (`lbctl list | head`) is no failure.
 
 mod check;
+mod diff;
 mod down;
 mod edit;
 mod import;
@@ -9,6 +10,7 @@ mod ipvsadm;
 mod list;
 mod orders;
 mod reload;
+mod save;
 mod up;
 mod vrrp;
 
@@ -58,6 +60,10 @@ enum Command {
     Enable(orders::OrderArgs),
     /// Give a real server another weight, until `set-weight … configured`
     SetWeight(orders::SetWeightArgs),
+    /// Say what a reload would change
+    Diff(diff::DiffArgs),
+    /// Print what the running director serves, as a configuration or as ipvsadm's rules
+    Save(save::SaveArgs),
     /// Make a configuration of keepalived's or ipvsadm's, and say what changes
     Import(import::ImportArgs),
     /// List virtual servers, real servers, connections and counters, as ipvsadm does
@@ -183,6 +189,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Enable(args) => orders::order(&args, Change::Enable, &mut out).await,
         Command::SetWeight(args) => orders::set_weight(&args, &mut out).await,
         Command::Vrrp(args) => vrrp::run(&args, &mut out).await,
+        Command::Diff(args) => diff::run(&args, &mut out).await,
+        Command::Save(args) => save::run(&args, &mut out).await,
         Command::Import(args) => import::run(&args, &mut out),
         Command::List(args) => list::run(&args, &mut out).await,
         Command::Service(args) => edit::service(args).await,
@@ -206,6 +214,12 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {
+    say(error);
+    ExitCode::FAILURE
+}
+
+/// Says what went wrong.
+fn say(error: &anyhow::Error) {
     let mut err = io::stderr().lock();
     let text = match error.downcast_ref::<ConfigError>() {
         Some(error) => error.render(wants_color(&io::stderr())),
@@ -213,7 +227,6 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     };
     // Nobody is left to tell if standard error is gone.
     writeln!(err, "{}", text.trim_end()).unwrap_or_default();
-    ExitCode::FAILURE
 }
 
 /// Logs to the journal where systemd reads it, else to standard error, with times unless it is a terminal.

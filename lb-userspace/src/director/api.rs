@@ -17,12 +17,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::instance::Instance;
+use crate::diff::Change;
 use crate::edits::{Operation, OperationError, ServiceName};
 use crate::health::report::Report;
 use crate::list::rates::Rates;
 use crate::orders;
 use crate::path;
 use crate::plane::desired::ServiceKey;
+use crate::save::Saved;
 use crate::vrrp::status::VrrpStatus;
 
 /// What the daemon says of itself. JSON schema `lbctl/status/v1`.
@@ -91,6 +93,12 @@ pub enum Request {
     Edit(Vec<Operation>, oneshot::Sender<Result<Edited, Refused>>),
     /// Begin all rates of a virtual server, or of all, at 0.
     Zero(Option<ServiceKey>, oneshot::Sender<()>),
+    /// What is served.
+    Saved(oneshot::Sender<Saved>),
+    /// The configuration as it was read last, for comparisons.
+    Configuration(oneshot::Sender<Result<serde_json::Value, Refused>>),
+    /// What a reload would change.
+    Diff(oneshot::Sender<Result<Vec<Change>, Refused>>),
     /// Undo everything and end.
     Down(oneshot::Sender<Result<(), Refused>>),
     /// The rates of all real servers.
@@ -163,6 +171,9 @@ pub fn serve(instance: &Instance) -> io::Result<Api> {
         .route("/v1/reload", post(reload))
         .route("/v1/edits", post(edit))
         .route("/v1/zero", post(zero))
+        .route("/v1/saved", get(saved))
+        .route("/v1/configuration", get(configuration))
+        .route("/v1/diff", get(diff))
         .route("/v1/down", post(down))
         .route("/v1/orders", post(order))
         .route("/v1/paths", get(paths));
@@ -269,6 +280,18 @@ async fn edit(
 async fn zero(State(to): State<Loop>, Json(service): Json<Option<ServiceName>>) -> Result<Json<()>, Failure> {
     let service = service.map(ServiceKey::from);
     ask(&to, |answer| Request::Zero(service, answer)).await.map(Json)
+}
+
+async fn saved(State(to): State<Loop>) -> Result<Json<Saved>, Failure> {
+    ask(&to, Request::Saved).await.map(Json)
+}
+
+async fn configuration(State(to): State<Loop>) -> Result<Json<serde_json::Value>, Failure> {
+    ask(&to, Request::Configuration).await?.map(Json).map_err(refuse)
+}
+
+async fn diff(State(to): State<Loop>) -> Result<Json<Vec<Change>>, Failure> {
+    ask(&to, Request::Diff).await?.map(Json).map_err(refuse)
 }
 
 async fn down(State(to): State<Loop>) -> Result<Json<()>, Failure> {

@@ -176,6 +176,15 @@ async fn serve(director: &mut Director, estimators: &mut Estimators, request: Re
             let said = director.order_vrrp(&name, takes).await;
             drop(answer.send(said.map(|said| Said { said }).map_err(|error| Refused { error })));
         }
+        Request::Saved(answer) => drop(answer.send(director.saved())),
+        Request::Configuration(answer) => {
+            let picture = director.picture().map_err(|error| Refused { error: format!("{error:#}") });
+            drop(answer.send(picture));
+        }
+        Request::Diff(answer) => {
+            let changes = director.differences().map_err(|error| Refused { error: format!("{error:#}") });
+            drop(answer.send(changes));
+        }
         Request::Down(answer) => return Some(answer),
     }
     None

@@ -2,6 +2,7 @@
 
 mod edit;
 mod health;
+mod saved;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

@@ -205,6 +205,26 @@ impl Written {
     }
 }
 
+/// Sections without comments.
+pub fn plain(sections: &[Section]) -> String {
+    let mut text = String::new();
+    let mut left: Vec<(&Section, usize)> = sections.iter().rev().map(|section| (section, 0)).collect();
+    while let Some((section, depth)) = left.pop() {
+        let indent = "  ".repeat(depth);
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        text.push_str(&format!("{indent}{}\n", section.header));
+        for entry in &section.entries {
+            text.push_str(&format!("{indent}{} = ", shown_key(entry.key)));
+            entry.value.write(&mut text);
+            text.push('\n');
+        }
+        left.extend(section.inner.iter().rev().map(|inner| (inner, depth + 1)));
+    }
+    text
+}
+
 /// Takes out what `origin` names: an entry, or a section with all in it; of an entry that is a list only what `key`,
 /// the path of a diagnostic, names: `virtual_addresses[1]`. Returns what was taken out.
 pub fn remove(sections: &mut Vec<Section>, origin: &Origin, key: &str) -> Option<String> {

@@ -1,0 +1,105 @@
+use super::*;
+use crate::ipvsadm::NoNames;
+use crate::save::Saved;
+
+/// `ipvsadm -Sn` of a kernel that has a virtual server of every kind.
+const ALL_KINDS: &str = "\
+-A -t 192.168.4.15:0 -s rr -p 360
+-a -t 192.168.4.15:0 -r 192.168.4.100:0 -i -w 1 --tun-type gre --tun-nocsum
+-A -t 192.168.4.15:80 -s wrr -p 300
+-a -t 192.168.4.15:80 -r 192.168.4.100:80 -g -w 1
+-a -t 192.168.4.15:80 -r 192.168.4.200:80 -g -w 2
+-A -t 192.168.4.15:443 -s sh -b sh-fallback,sh-port
+-a -t 192.168.4.15:443 -r 192.168.4.100:443 -g -w 1
+-A -t 192.168.4.15:8443 -s mh -b mh-fallback,mh-port
+-a -t 192.168.4.15:8443 -r 192.168.4.100:8443 -g -w 65535
+-A -u 192.168.4.15:53 -s rr -o
+-a -u 192.168.4.15:53 -r 192.168.4.100:53 -m -w 3
+-A -u 192.168.4.15:5060 -s rr -p 60 --pe sip
+-a -u 192.168.4.15:5060 -r 192.168.4.200:5060 -i -w 0 --tun-type gue --tun-port 6080 --tun-nocsum
+-A --sctp-service 192.168.4.15:3868 -s rr
+-a --sctp-service 192.168.4.15:3868 -r 192.168.4.100:3868 -m -w 1
+-A -t [fd00:4::15]:80 -s wrr
+-a -t [fd00:4::15]:80 -r [fd00:4::100]:80 -g -w 1
+-a -t [fd00:4::15]:80 -r [fd00:4::200]:80 -g -w 2
+-A -f 7 -s wlc -p 600 -M 255.255.255.0
+-a -f 7 -r 192.168.4.100:0 -g -w 1
+-a -f 7 -r 192.168.4.200:0 -i -w 5 --tun-type ipip
+";
+
+#[test]
+fn rules_of_every_kind_are_read_and_printed_alike() {
+    let printed: String = ALL_KINDS
+        .lines()
+        .map(|line| match parse_rule(line, &NoNames).unwrap().unwrap() {
+            Rule::Service(service) => format!("{service}\n"),
+            Rule::Server(key, server) => format!("{}\n", server.rule(&key, false)),
+        })
+        // The kind of tunnel that is the default is not printed.
+        .collect::<String>()
+        .replace("-r 192.168.4.200:0 -i -w 5\n", "-r 192.168.4.200:0 -i -w 5 --tun-type ipip\n");
+    assert_eq!(printed, ALL_KINDS);
+}
+
+#[test]
+fn what_is_imported_is_saved_alike_and_the_rest_is_reported() {
+    let imported = import_text("rules", ALL_KINDS, &["eth0".to_owned()], &NoNames);
+    let config = imported.config.as_ref().unwrap_or_else(|error| panic!("{error}"));
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    let saved = Saved::of(config).rules(false);
+    let lines: Vec<&str> = ALL_KINDS.lines().collect();
+    let not_supported: Vec<&str> = imported
+        .report
+        .findings
+        .iter()
+        .filter(|finding| finding.fate == Fate::NotSupported)
+        .map(|finding| lines[finding.place.line as usize - 1])
+        .collect();
+    assert_eq!(
+        not_supported,
+        [lines[1], lines[11], lines[12], lines[13], lines[14], lines[18], lines[19], lines[20]]
+    );
+    // Of the real server behind GRE the tunnel is another one.
+    let expected: Vec<String> = lines
+        .iter()
+        .filter(|line| **line == lines[1] || !not_supported.contains(line))
+        .map(|line| line.replace(" --tun-type gre --tun-nocsum", ""))
+        .collect();
+    assert_eq!(saved, expected);
+    assert_eq!(imported.report.findings.len(), lines.len(), "every rule has a fate");
+}
+
+#[test]
+fn what_is_saved_as_toml_means_the_same() {
+    let rules = "-A -t 10.0.0.1:80 -s wlc -p 50 -M 255.255.255.0\n\
+                 -a -t 10.0.0.1:80 -r 10.0.0.2:8080 -m -w 4 -x 100 -y 50\n\
+                 -a -t 10.0.0.1:80 -r 10.0.0.3:80 -g -w 0\n\
+                 -A -t [2001:db8::1]:443 -s mh -p 120 -M 64 -b mh-port\n\
+                 -a -t [2001:db8::1]:443 -r [2001:db8::2]:443 -i -w 1\n";
+    let config = import_text("rules", rules, &["eth1".to_owned()], &NoNames).config.unwrap();
+    let saved = Saved::of(&config);
+    assert_eq!(saved.rules(true).join("\n"), rules.trim_end());
+    assert!(!saved.rules(false).concat().contains("-x 100"), "ipvsadm -S leaves thresholds out");
+    let toml = saved.toml();
+    let again = crate::config::Config::parse("saved", &toml).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(Saved::of(&again), saved);
+}
+
+#[test]
+fn lines_that_are_no_rules_are_reported() {
+    let text = "# a comment\n\nipvsadm -A -t 10.0.0.1:80 -s rr\n-a -t 10.0.0.9:80 -r 10.0.0.2:80 -g -w 1\n-C\n-A -t 10.0.0.1:80 -s rr\nnonsense\n";
+    let imported = import_text("rules", text, &[], &NoNames);
+    let fates: Vec<_> = imported.report.findings.iter().map(|f| (f.place.line, f.fate)).collect();
+    assert_eq!(
+        fates,
+        [
+            (1, Fate::Changed),
+            (3, Fate::Taken),
+            (4, Fate::NotSupported),
+            (5, Fate::NotSupported),
+            (6, Fate::NotSupported),
+            (7, Fate::NotSupported)
+        ]
+    );
+    assert_eq!(imported.config.unwrap().virtual_servers.len(), 1);
+}

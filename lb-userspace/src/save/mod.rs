@@ -1,0 +1,227 @@
+//! What a director serves, as `lbctl save` prints it: TOML or the rules of `ipvsadm -S`.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Config, Forwarding, Protocol, VirtualServer};
+use crate::import::document::{Section, Value, plain};
+use crate::import::report::Place;
+use crate::ipvsadm::{self, Granularity, SchedulerFlags, Server, Service, ServiceKey, Transport, Tunnel};
+
+/// JSON schema `lbctl/saved/v1`.
+pub const SCHEMA: &str = "lbctl/saved/v1";
+
+/// Virtual servers, their real servers and what is set for both.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Saved {
+    /// "lbctl/saved/v1".
+    pub schema: String,
+    /// `router_id`.
+    pub router_id: String,
+    /// `interfaces`.
+    pub interfaces: Vec<String>,
+    /// `manage_addresses`.
+    pub manage_addresses: bool,
+    /// As `ipvsadm` sorts them: by family, protocol, address and port.
+    pub virtual_servers: Vec<SavedService>,
+}
+
+/// A virtual server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedService {
+    /// VIP and port; those of a group each have one of these.
+    pub address: SocketAddr,
+    /// "tcp" or "udp".
+    pub protocol: String,
+    /// As IPVS calls it.
+    pub scheduler: String,
+    /// `sh-port` and the like.
+    pub scheduler_flags: Vec<String>,
+    /// Seconds.
+    pub persistence_timeout: Option<u64>,
+    /// Bits of the client's address that count.
+    pub persistence_granularity: Option<u8>,
+    /// Each datagram is scheduled on its own.
+    pub one_packet: bool,
+    /// By address and port.
+    pub real_servers: Vec<SavedServer>,
+}
+
+/// A real server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedServer {
+    /// RIP and port.
+    pub address: SocketAddr,
+    /// "dr", "nat", "tun" or "full_nat".
+    pub forwarding: String,
+    /// 0 to 65,535.
+    pub weight: u32,
+    /// 0: none.
+    pub upper_threshold: u32,
+    /// 0: none.
+    pub lower_threshold: u32,
+}
+
+impl Saved {
+    /// What a configuration has of it.
+    pub fn of(config: &Config) -> Self {
+        let mut virtual_servers: Vec<_> = config.virtual_servers.iter().flat_map(services).collect();
+        virtual_servers.sort_by_key(|service| {
+            let address = service.address;
+            (address.is_ipv6(), service.protocol.clone(), address.ip(), address.port())
+        });
+        Self {
+            schema: SCHEMA.to_owned(),
+            router_id: config.director.router_id.clone(),
+            interfaces: config.director.interfaces.clone(),
+            manage_addresses: config.director.manage_addresses,
+            virtual_servers,
+        }
+    }
+
+    /// As `ipvsadm -Sn` prints them; `thresholds`, which that leaves out, only if asked for.
+    pub fn rules(&self, thresholds: bool) -> Vec<String> {
+        let mut rules = Vec::new();
+        for service in &self.virtual_servers {
+            let rule = service.rule();
+            rules.push(rule.to_string());
+            rules.extend(service.real_servers.iter().map(|server| server.rule(&rule.key, thresholds)));
+        }
+        rules
+    }
+
+    /// As our configuration.
+    pub fn toml(&self) -> String {
+        let place = Place::default();
+        let mut director = Section::new("[director]", place);
+        director.set("router_id", Value::text(&self.router_id), place);
+        if !self.interfaces.is_empty() {
+            director.set("interfaces", Value::texts(&self.interfaces), place);
+        }
+        director.set("manage_addresses", Value::Flag(self.manage_addresses), place);
+        let mut sections = vec![director];
+        sections.extend(self.virtual_servers.iter().map(SavedService::section));
+        plain(&sections)
+    }
+}
+
+/// One for each address of a virtual server.
+fn services(server: &VirtualServer) -> Vec<SavedService> {
+    let scheduling = &server.scheduling;
+    let scheduler = server.scheduler.as_str();
+    let flags = scheduling.scheduler_flags;
+    let bits = u8::from(flags.fallback) | u8::from(flags.port) << 1;
+    let mut real_servers: Vec<_> = server
+        .real_servers
+        .iter()
+        .map(|real| SavedServer {
+            address: SocketAddr::new(real.address, real.port),
+            forwarding: real.forwarding.as_str().to_owned(),
+            weight: real.weight,
+            upper_threshold: real.thresholds.upper,
+            lower_threshold: real.thresholds.lower,
+        })
+        .collect();
+    real_servers.sort_by_key(|real| real.address);
+    let one = |(address, port): (IpAddr, u16)| SavedService {
+        address: SocketAddr::new(address, port),
+        protocol: server.protocol.as_str().to_owned(),
+        scheduler: scheduler.to_owned(),
+        scheduler_flags: SchedulerFlags(bits).names(scheduler).into_iter().map(str::to_owned).collect(),
+        persistence_timeout: scheduling.persistence.map(|persistence| persistence.timeout.as_secs()),
+        persistence_granularity: scheduling
+            .persistence
+            .map(|persistence| persistence.prefix)
+            .filter(|prefix| *prefix != if address.is_ipv4() { 32 } else { 128 }),
+        one_packet: scheduling.one_packet,
+        real_servers: real_servers.clone(),
+    };
+    server.endpoints().into_iter().map(one).collect()
+}
+
+impl SavedService {
+    fn rule(&self) -> Service {
+        let transport = if self.protocol == Protocol::Udp.as_str() { Transport::Udp } else { Transport::Tcp };
+        let has = |end: &str| self.scheduler_flags.iter().any(|flag| flag.ends_with(end));
+        Service {
+            key: ServiceKey::Address(transport, self.address),
+            scheduler: self.scheduler.clone(),
+            flags: SchedulerFlags(u8::from(has("fallback")) | u8::from(has("port")) << 1),
+            persistent: self.persistence_timeout.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),
+            granularity: self.persistence_granularity.map(|bits| match self.address {
+                SocketAddr::V4(_) => {
+                    Granularity::Mask(Ipv4Addr::from(u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0)))
+                }
+                SocketAddr::V6(_) => Granularity::Prefix(bits),
+            }),
+            one_packet: self.one_packet,
+            persistence_engine: None,
+        }
+    }
+
+    fn section(&self) -> Section {
+        let place = Place::default();
+        let mut section = Section::new("[[virtual_server]]", place);
+        section.set("address", Value::text(self.address.to_string()), place);
+        section.set("protocol", Value::text(&self.protocol), place);
+        section.set("scheduler", Value::text(&self.scheduler), place);
+        if !self.scheduler_flags.is_empty() {
+            section.set("scheduler_flags", Value::texts(&self.scheduler_flags), place);
+        }
+        let forwarding = self.real_servers.first().map_or("dr", |server| server.forwarding.as_str());
+        section.set("forwarding", Value::text(forwarding), place);
+        if let Some(seconds) = self.persistence_timeout {
+            let text = humantime::format_duration(Duration::from_secs(seconds)).to_string();
+            section.set("persistence_timeout", Value::text(text), place);
+        }
+        if let Some(bits) = self.persistence_granularity {
+            section.set("persistence_granularity", Value::Number(bits.into()), place);
+        }
+        if self.one_packet {
+            section.set("one_packet", Value::Flag(true), place);
+        }
+        section.inner = self.real_servers.iter().map(|server| server.section(forwarding)).collect();
+        section
+    }
+}
+
+impl SavedServer {
+    /// ipvsadm has no word for a translated source.
+    fn rule(&self, service: &ServiceKey, thresholds: bool) -> String {
+        let is = |forwarding: Forwarding| self.forwarding == forwarding.as_str();
+        let forwarding = if is(Forwarding::Nat) || is(Forwarding::FullNat) {
+            ipvsadm::Forwarding::Masquerading
+        } else if is(Forwarding::Tun) {
+            ipvsadm::Forwarding::Tunnel(Tunnel::Ipip)
+        } else {
+            ipvsadm::Forwarding::DirectRouting
+        };
+        let Self { address, weight, upper_threshold, lower_threshold, .. } = *self;
+        Server { address, forwarding, weight, upper_threshold, lower_threshold }.rule(service, thresholds)
+    }
+
+    fn section(&self, forwarding: &str) -> Section {
+        let place = Place::default();
+        let mut section = Section::new("[[virtual_server.real_server]]", place);
+        let address = match (self.address, self.address.port()) {
+            (SocketAddr::V4(v4), 0) => v4.ip().to_string(),
+            (SocketAddr::V6(v6), 0) => format!("[{}]", v6.ip()),
+            (address, _) => address.to_string(),
+        };
+        section.set("address", Value::text(address), place);
+        section.set("weight", Value::Number(self.weight.into()), place);
+        if self.forwarding != forwarding {
+            section.set("forwarding", Value::text(&self.forwarding), place);
+        }
+        for (key, threshold) in
+            [("upper_threshold", self.upper_threshold), ("lower_threshold", self.lower_threshold)]
+        {
+            if threshold > 0 {
+                section.set(key, Value::Number(threshold.into()), place);
+            }
+        }
+        section
+    }
+}
