@@ -2,7 +2,7 @@
 
 mod as_root {
     use anyhow::Context;
-    use lb_tests::director::{Director, patience, run_lbctl, stderr, web};
+    use lb_tests::director::{Configuration, Director, VirtualServer, patience, run_lbctl, stderr, web};
     use lb_tests::{Connections, Family, Lab, Load, LoadPlan, Node, isolated, wait_until};
 
     /// Requests that pass between two steps.
@@ -146,6 +146,26 @@ mod as_root {
                 !std::path::Path::new("/run/lbctl/lvs1").exists(),
                 "nothing is ordered, so nothing is left"
             );
+            lab.down()
+        });
+    }
+
+    /// Disabled is as failed: without any real server left, the sorry server serves.
+    #[test]
+    fn the_sorry_server_serves_while_all_are_disabled() {
+        isolated("as_root::the_sorry_server_serves_while_all_are_disabled", || {
+            let lab = Lab::builder().up()?;
+            let server = VirtualServer::new(lab.web(Family::V4))
+                .option("sorry_server = \"192.168.4.200\"")
+                .option("[[virtual_server.check]]\ntype = \"tcp\"\ninterval = \"200ms\"\n")
+                .real_server(lab.address(Node::Web1, Family::V4).context("no web1")?, 1);
+            let _director = Director::start(&lab, Node::Lvs1, &Configuration::new(&["eth0"]).with(server))?;
+            let url = format!("http://{}/", lab.web(Family::V4));
+            assert_eq!(lab.curl_sequence(&url, 3)?, ["web1"; 3]);
+            lbctl(&lab, "disable 192.168.4.15:80 192.168.4.100")?;
+            assert_eq!(lab.curl_sequence(&url, 3)?, ["web2"; 3], "the sorry server");
+            lbctl(&lab, "enable 192.168.4.15:80 192.168.4.100")?;
+            assert_eq!(lab.curl_sequence(&url, 3)?, ["web1"; 3]);
             lab.down()
         });
     }

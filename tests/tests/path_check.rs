@@ -125,6 +125,44 @@ mod as_root {
         });
     }
 
+    /// As a check of its own it decides: who is without the VIP gets nobody, though his own address answers.
+    #[test]
+    fn a_path_check_takes_part_in_rotation() {
+        isolated("as_root::a_path_check_takes_part_in_rotation", || {
+            let lab = Lab::builder().up()?;
+            let often = "interval = \"200ms\"\ntimeout = \"1s\"\nretries = 1\nretry_delay = \"100ms\"\n";
+            let checks =
+                ["tcp", "path"].map(|kind| format!("[[virtual_server.check]]\ntype = \"{kind}\"\n{often}"));
+            let server = [Node::Web1, Node::Web2].into_iter().try_fold(
+                VirtualServer::new(lab.web(Family::V4)).option(&checks.concat()),
+                |server, node| {
+                    let address = lab.address(node, Family::V4).context("no such node")?;
+                    anyhow::Ok(server.real_server(address, 1))
+                },
+            )?;
+            let _director = Director::start(&lab, Node::Lvs1, &Configuration::new(&["eth0"]).with(server))?;
+            let url = format!("http://{}/", lab.web(Family::V4));
+            let answers = |expected: &[&str]| {
+                let mut last = Vec::new();
+                let is_so = wait_until(patience(30), || {
+                    last = lab.curl_sequence(&url, 4).unwrap_or_default();
+                    last.sort();
+                    last == expected
+                });
+                anyhow::ensure!(is_so, "not {expected:?}: {last:?}");
+                anyhow::Ok(())
+            };
+            answers(&["web1", "web1", "web2", "web2"])?;
+            realserver(&lab, Node::Web1, &["stop"])?;
+            answers(&["web2"; 4])?;
+            let listed = lbctl(&lab, "list --checks")?;
+            assert!(listed.contains("run `lbctl realserver start --vip 192.168.4.15` there"), "{listed}");
+            realserver(&lab, Node::Web1, &["start", "--vip=192.168.4.15"])?;
+            answers(&["web1", "web1", "web2", "web2"])?;
+            lab.down()
+        });
+    }
+
     /// Waits until exactly these MACs are known to answer for a VIP wrongly; returns what is said of them.
     fn claimants(lab: &Lab, macs: &[&str]) -> anyhow::Result<Vec<Value>> {
         let mut last = Vec::new();

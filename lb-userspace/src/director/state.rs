@@ -233,7 +233,11 @@ impl Director {
     /// What `config` asks for, as everything else that is known changes it.
     fn desired(&self, config: &Config) -> Desired {
         let mut desired = Desired::from_config(config);
-        self.health.view().apply(config, &mut desired);
+        let disabled = self.orders.disabled();
+        match disabled.is_empty() {
+            true => self.health.view().apply(config, &mut desired),
+            false => self.health.view().without(config, &disabled).apply(config, &mut desired),
+        }
         self.orders.apply(&mut desired);
         desired
     }

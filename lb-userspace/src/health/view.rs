@@ -1,6 +1,6 @@
 //! What is known of the health of all real servers at one moment, and what it makes of the tables.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::server::Share;
 use super::service::{self, Census};
@@ -48,6 +48,33 @@ impl View {
     /// Whether a virtual server has its quorum; `None` if it is not known.
     pub fn has_quorum(&self, service: &ServiceKey) -> Option<bool> {
         Some(self.services.get(service)?.has_quorum)
+    }
+
+    /// The same, but as if some real servers were down, too: an operator has ordered so. A quorum that is lost by that
+    /// is lost.
+    #[must_use]
+    pub fn without(&self, config: &Config, disabled: &BTreeSet<(ServiceKey, ServerKey)>) -> View {
+        let mut view = self.clone();
+        for server in &config.virtual_servers {
+            let key = service_key(server);
+            let Some(service) = view.services.get_mut(&key) else { continue };
+            let mut is_changed = false;
+            for (name, known) in &mut service.servers {
+                if known.is_up && disabled.contains(&(key, *name)) {
+                    known.is_up = false;
+                    is_changed = true;
+                }
+            }
+            if is_changed {
+                let views = server.real_servers.iter().map(|real| {
+                    let known = service.servers.get(&server_key(real)).copied();
+                    known.unwrap_or(ServerView { is_up: true, share: Share::default() })
+                });
+                let census = census(server, views);
+                service.has_quorum &= service::quorum(true, &server.health, census);
+            }
+        }
+        view
     }
 
     /// Changes what `config` asks for to what health allows. What is not known yet of a virtual or real server of

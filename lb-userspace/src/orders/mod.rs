@@ -8,7 +8,7 @@ mod names;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -266,10 +266,25 @@ impl Orders {
         Ok(is_new)
     }
 
+    /// Real servers that are to be treated as if their checks failed.
+    pub fn disabled(&self) -> BTreeSet<(ServiceKey, ServerKey)> {
+        let is_disabled = |order: &Order| order.held == Some(Held::Disabled);
+        self.orders.iter().filter(|(_, order)| is_disabled(order)).map(|(about, _)| *about).collect()
+    }
+
     /// Changes what is desired to what is ordered. An order about a real server that is not desired does nothing.
+    ///
+    /// A real server that is drained gets a weight of 0. Persistence would still bring its clients back, but not to one
+    /// that was removed; so there it is removed, and keeps its connections as removed ones do, unless the director ends
+    /// those (`expire_nodest_conn`).
     pub fn apply(&self, desired: &mut Desired) {
+        let removed_keep = !desired.rules.expire_nodest_conn;
         for ((service, server), order) in &self.orders {
             let Some(service) = desired.services.get_mut(service) else { continue };
+            if order.held == Some(Held::Drained) && service.persistence.is_some() && removed_keep {
+                service.servers.retain(|found| found.key != *server);
+                continue;
+            }
             let Some(server) = service.servers.iter_mut().find(|found| found.key == *server) else {
                 continue;
             };

@@ -6,6 +6,7 @@ use lb_common::layout::SchedulerCode;
 use lb_common::net::protocol;
 
 use super::*;
+use crate::config::Persistence;
 use crate::plane::desired::{DesiredServer, DesiredService};
 
 fn service(protocol: u8, port: u16) -> ServiceKey {
@@ -123,6 +124,26 @@ fn what_orders_do_and_how_they_are_lifted() {
         Err(OrderError::Weight(65_536))
     );
     assert_eq!(orders, Orders::default());
+}
+
+#[test]
+fn a_drained_one_gets_no_persistent_clients_unless_it_may() {
+    let (web, one) = (service(protocol::TCP, 80), server(100, 80));
+    let keys = |keep_persistent, expire_nodest_conn| {
+        let mut desired = desired();
+        desired.rules.expire_nodest_conn = expire_nodest_conn;
+        let timeout = std::time::Duration::from_secs(50);
+        let persistence = Persistence { timeout, prefix: 32 };
+        desired.services.get_mut(&web).unwrap().persistence = Some(persistence);
+        let mut orders = Orders::default();
+        orders.change((web, one), Change::Drain { keep_persistent }, 7).unwrap();
+        orders.apply(&mut desired);
+        let servers = &desired.services[&web].servers;
+        servers.iter().find(|server| server.key == one).map(|server| server.weight)
+    };
+    assert_eq!(keys(false, false), None, "removed: no template binds to it, and its connections go on");
+    assert_eq!(keys(true, false), Some(0));
+    assert_eq!(keys(false, true), Some(0), "removed ones would lose their connections");
 }
 
 #[test]
