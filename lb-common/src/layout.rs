@@ -18,7 +18,10 @@ macro_rules! assert_size {
 assert_size!(
     Schedule = 64,
     Destination = 64,
-    Traffic = 24,
+    Traffic = 40,
+    Virtual = 32,
+    Route = 64,
+    Neighbour = 24,
     FragmentKey = 40,
     FragmentOwner = 16,
     Settings = 1280,
@@ -269,6 +272,19 @@ impl NextHop {
     pub const LOCAL: u8 = 4;
     /// Taken out of the configuration; serves the connections it has until they end.
     pub const RETIRED: u8 = 8;
+    /// The bits of the [`Method`].
+    pub const METHOD: u8 = 0x30;
+
+    /// How packets get to it.
+    #[inline(always)]
+    pub const fn method(self) -> Method {
+        match self.flags & Self::METHOD {
+            0x10 => Method::Nat,
+            0x20 => Method::Tunnel,
+            0x30 => Method::FullNat,
+            _ => Method::DirectRouting,
+        }
+    }
 
     /// As one word.
     #[inline(always)]
@@ -283,6 +299,172 @@ impl NextHop {
         let [a, b, c, d, e, f, flags, generation] = word.to_le_bytes();
         Self { mac: [a, b, c, d, e, f], flags, generation }
     }
+}
+
+/// How packets get to a real server, as bits of [`NextHop::flags`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Method {
+    /// Only Ethernet addresses are changed.
+    #[default]
+    DirectRouting = 0,
+    /// The destination is replaced, and the source of answers.
+    Nat = 0x10,
+    /// Inside another packet.
+    Tunnel = 0x20,
+    /// Source and destination are replaced.
+    FullNat = 0x30,
+}
+
+impl Method {
+    /// Do answers come back through the director, to be translated?
+    #[inline(always)]
+    pub const fn translates(self) -> bool {
+        matches!(self, Self::Nat | Self::FullNat)
+    }
+}
+
+/// What the answers of a real server's address and port belong to: the value of its entry among the virtual servers,
+/// under [`Answers::PROTOCOL`]. One word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answers {
+    /// To one virtual server.
+    One(Owner),
+    /// To one of several. Who, says the entry of the flow.
+    Several {
+        /// Index of the first [`Owner`] among [`crate::maps::RINGS`].
+        offset: u32,
+        /// How many there are.
+        count: u16,
+    },
+}
+
+/// A virtual server and one of its destinations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Owner {
+    /// The virtual server's id.
+    pub service: u16,
+    /// The real server.
+    pub destination: DestinationRef,
+}
+
+impl Owner {
+    /// As one word, of which the top 16 bits are zero.
+    #[inline(always)]
+    pub const fn to_word(self) -> u64 {
+        self.service as u64 | self.destination.to_word() << 16
+    }
+
+    /// The inverse of [`Owner::to_word`].
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
+    pub const fn from_word(word: u64) -> Self {
+        Self { service: word as u16, destination: DestinationRef::from_word(word >> 16) }
+    }
+}
+
+impl Answers {
+    /// Added to the protocol's number in the name of such an entry: no protocol has such a number.
+    pub const PROTOCOL: u8 = 0x80;
+    /// Of more virtual servers than this that share a real server's address and port, the first ones count.
+    pub const MOST: u16 = 32;
+
+    const SEVERAL: u64 = 1 << 47;
+
+    /// As one word, of which the top 16 bits are zero.
+    #[inline(always)]
+    pub const fn to_word(self) -> u64 {
+        match self {
+            Self::One(owner) => owner.to_word(),
+            Self::Several { offset, count } => Self::SEVERAL | (offset as u64) << 16 | count as u64,
+        }
+    }
+
+    /// The inverse of [`Answers::to_word`].
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
+    pub const fn from_word(word: u64) -> Self {
+        if word & Self::SEVERAL == 0 {
+            Self::One(Owner::from_word(word))
+        } else {
+            Self::Several { offset: (word >> 16) as u32 & 0x7fff_ffff, count: word as u16 }
+        }
+    }
+}
+
+/// A virtual server as its clients know it: what answers are made to come from.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Virtual {
+    /// VIP, network order; IPv4 in the first four bytes.
+    pub address: [Word; 2],
+    /// Port in the low 16 bits, network order; 0: any. Then the protocol's number.
+    pub port: Word,
+    /// Zero.
+    pub reserved: Word,
+}
+
+/// Where answers to a network's clients go.
+#[derive(Debug, Default)]
+#[repr(C, align(64))]
+pub struct Route {
+    /// The network's address, network order; IPv4 in the first four bytes.
+    pub network: [Word; 2],
+    /// Ones where an address must agree with it.
+    pub mask: [Word; 2],
+    /// A [`NextHop`] as one word, of which [`NextHop::RESOLVED`] and [`Route::SEGMENT`] count.
+    pub next_hop: Word,
+    /// As in [`Destination`].
+    pub source: Word,
+    /// As in [`Destination`].
+    pub interface: Word,
+    /// Zero.
+    pub reserved: Word,
+}
+
+impl Route {
+    /// The clients are on the director's segment: see [`Neighbour`].
+    pub const SEGMENT: u8 = 0x40;
+    /// The longest table of a family.
+    pub const MOST: u32 = 64;
+}
+
+/// The stretches of [`crate::maps::ROUTES`] that are in use, as one word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RoutePlaces {
+    /// Index of the first IPv4 route, and their number.
+    pub ipv4: (u16, u16),
+    /// The same of IPv6.
+    pub ipv6: (u16, u16),
+}
+
+impl RoutePlaces {
+    /// As one word.
+    pub const fn to_word(self) -> u64 {
+        self.ipv4.0 as u64
+            | (self.ipv4.1 as u64) << 16
+            | (self.ipv6.0 as u64) << 32
+            | (self.ipv6.1 as u64) << 48
+    }
+
+    /// The inverse of [`RoutePlaces::to_word`].
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
+    pub const fn from_word(word: u64) -> Self {
+        Self { ipv4: (word as u16, (word >> 16) as u16), ipv6: ((word >> 32) as u16, (word >> 48) as u16) }
+    }
+}
+
+/// A client on a segment of the director's, as its packets showed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Neighbour {
+    /// Its MAC in the low six bytes.
+    pub to: u64,
+    /// The director's MAC, then the VLAN id, as in [`Destination::source`].
+    pub from: u64,
+    /// The interface's index.
+    pub interface: u64,
 }
 
 /// The second word of a [`Destination`]: a MAC and 16 bits beside it.
@@ -330,10 +512,14 @@ impl Identity {
 pub struct Traffic {
     /// Connections scheduled.
     pub connections: u64,
-    /// Packets forwarded.
+    /// Packets forwarded to it.
     pub packets: u64,
     /// Their bytes from the IP header on.
     pub bytes: u64,
+    /// Answers of it translated.
+    pub out_packets: u64,
+    /// Their bytes.
+    pub out_bytes: u64,
 }
 
 /// Names a fragmented datagram.
@@ -358,10 +544,16 @@ pub struct FragmentKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct FragmentOwner {
-    /// [`DestinationRef`] as a word.
+    /// [`DestinationRef`] as a word; of an answer also [`FragmentOwner::ANSWER`], and the virtual server's id from
+    /// bit 32 on.
     pub destination: u64,
     /// When, as [`crate::conn::Ticks`].
     pub seen: u64,
+}
+
+impl FragmentOwner {
+    /// The datagram came from the destination.
+    pub const ANSWER: u64 = 1 << 31;
 }
 
 /// What the program must know at once. All of it may change while packets run.
@@ -380,8 +572,10 @@ pub struct Settings {
     pub jiffy: Word,
     /// The monotonic clock's nanoseconds when the count of jiffies was 0; wraps.
     pub epoch: Word,
+    /// [`RoutePlaces`] as one word.
+    pub routes: Word,
     /// Zero.
-    pub reserved: [Word; 2],
+    pub reserved: [Word; 1],
     /// Idle timeouts by [`crate::conn::State`], in ticks.
     pub timeouts: [Word; 16],
     /// The interfaces the program is attached to. Each is in one of [`INTERFACE_PROBES`] slots from its index
@@ -398,6 +592,7 @@ impl Default for Settings {
             buckets: Word::default(),
             jiffy: Word::default(),
             epoch: Word::default(),
+            routes: Word::default(),
             reserved: Default::default(),
             timeouts: Default::default(),
             interfaces: [const { Interface { index: Word::new(0), mac: Word::new(0) } };
@@ -409,6 +604,8 @@ impl Default for Settings {
 impl Settings {
     /// Some virtual server takes any port, so a miss is looked up again with port 0.
     pub const ANY_PORT: u64 = 1;
+    /// Some real server's answers are translated, so what is for no virtual server may be one of them.
+    pub const NAT: u64 = 2;
 }
 
 /// An interface the program is attached to. An all-zero element is an empty slot.

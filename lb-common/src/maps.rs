@@ -20,11 +20,17 @@ pub const CONNECTIONS6: &str = "CONNECTIONS6";
 pub const FRAGMENTS: &str = "FRAGMENTS";
 /// One element: [`crate::layout::Settings`].
 pub const SETTINGS: &str = "SETTINGS";
+/// By service id: [`crate::layout::Virtual`].
+pub const VIRTUALS: &str = "VIRTUALS";
+/// Where answers go: [`crate::layout::Route`], in two halves of [`ROUTES_HALF`], of which one is in use.
+pub const ROUTES: &str = "ROUTES";
+/// Clients on the director's segments, by address: [`crate::layout::Neighbour`].
+pub const NEIGHBOURS: &str = "NEIGHBOURS";
 /// By [`crate::verdict::Reason`], per CPU: packets, u64.
 pub const REASONS: &str = "REASONS";
 
 /// All of them; each is pinned under its name.
-pub const ALL: [&str; 11] = [
+pub const ALL: [&str; 14] = [
     SERVICES4,
     SERVICES6,
     SCHEDULES,
@@ -35,6 +41,9 @@ pub const ALL: [&str; 11] = [
     CONNECTIONS6,
     FRAGMENTS,
     SETTINGS,
+    VIRTUALS,
+    ROUTES,
+    NEIGHBOURS,
     REASONS,
 ];
 
@@ -50,5 +59,9 @@ pub const SERVICES: u32 = 65_535;
 pub const DESTINATIONS_MAX: u32 = 65_536;
 /// Words for the schedulers' rings (8 MiB); a ring takes its length and two, and its replacement as much again.
 pub const RING_WORDS: u32 = 1 << 20;
+/// Routes of both families.
+pub const ROUTES_HALF: u32 = 2 * crate::layout::Route::MOST;
+/// Clients remembered at a time that are on the director's own segments.
+pub const NEIGHBOURS_MAX: u32 = 16_384;
 /// First fragments remembered at a time.
 pub const FRAGMENTS_MAX: u32 = 8192;

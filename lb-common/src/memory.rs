@@ -7,8 +7,9 @@ use std::sync::Mutex;
 use crate::conn::{Bucket4, Bucket6, TIMEOUT_SECONDS, Ticks};
 use crate::layout::{
     Destination, FragmentKey, FragmentOwner, INTERFACE_PROBES, INTERFACE_SLOTS, Interface, LAYOUT_VERSION,
-    Schedule, Settings, Traffic, mac_word,
+    Neighbour, Route, Schedule, Settings, Traffic, Virtual, mac_word,
 };
+use crate::maps::ROUTES_HALF;
 use crate::net::MacAddress;
 use crate::services;
 use crate::tables::Tables;
@@ -57,7 +58,13 @@ pub struct MemoryTables {
     pub connections6: Vec<Bucket6>,
     /// See [`Tables::fragment`].
     pub fragments: Mutex<HashMap<FragmentKey, FragmentOwner>>,
-    traffic: Vec<[AtomicU64; 3]>,
+    /// See [`Tables::virtual_server`].
+    pub virtuals: Vec<Virtual>,
+    /// See [`Tables::route`].
+    pub routes: Vec<Route>,
+    /// See [`Tables::neighbour`].
+    pub neighbours: Mutex<HashMap<[u64; 2], Neighbour>>,
+    traffic: Vec<[AtomicU64; 5]>,
     reasons: Vec<AtomicU64>,
 }
 
@@ -77,6 +84,9 @@ impl MemoryTables {
             connections4: fill(sizes.buckets as usize),
             connections6: fill(sizes.buckets as usize),
             fragments: Mutex::default(),
+            virtuals: fill(sizes.services),
+            routes: fill(2 * ROUTES_HALF as usize),
+            neighbours: Mutex::default(),
             traffic: fill(sizes.destinations),
             reasons: fill(Reason::ALL.len()),
         }
@@ -101,10 +111,12 @@ impl MemoryTables {
     pub fn traffic(&self, destination: u32) -> Traffic {
         self.traffic.get(destination as usize).map_or_else(
             Traffic::default,
-            |[connections, packets, bytes]| Traffic {
+            |[connections, packets, bytes, out_packets, out_bytes]| Traffic {
                 connections: connections.load(Relaxed),
                 packets: packets.load(Relaxed),
                 bytes: bytes.load(Relaxed),
+                out_packets: out_packets.load(Relaxed),
+                out_bytes: out_bytes.load(Relaxed),
             },
         )
     }
@@ -194,8 +206,33 @@ impl Tables for MemoryTables {
         }
     }
 
+    fn virtual_server(&self, service: u16) -> Option<&Virtual> {
+        self.virtuals.get(usize::from(service))
+    }
+
+    fn route(&self, index: u32) -> Option<&Route> {
+        self.routes.get(index as usize)
+    }
+
+    fn neighbour(&self, address: &[u64; 2]) -> Option<Neighbour> {
+        self.neighbours.lock().ok()?.get(address).copied()
+    }
+
+    fn learn(&self, address: &[u64; 2], neighbour: &Neighbour) {
+        if let Ok(mut neighbours) = self.neighbours.lock() {
+            neighbours.insert(*address, *neighbour);
+        }
+    }
+
+    fn count_answer(&self, destination: u32, bytes: u64) {
+        if let Some([.., out_packets, out_bytes]) = self.traffic.get(destination as usize) {
+            out_packets.fetch_add(1, Relaxed);
+            out_bytes.fetch_add(bytes, Relaxed);
+        }
+    }
+
     fn count_traffic(&self, destination: u32, new: bool, bytes: u64) {
-        if let Some([connections, packets, total]) = self.traffic.get(destination as usize) {
+        if let Some([connections, packets, total, ..]) = self.traffic.get(destination as usize) {
             connections.fetch_add(u64::from(new), Relaxed);
             packets.fetch_add(1, Relaxed);
             total.fetch_add(bytes, Relaxed);

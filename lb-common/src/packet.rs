@@ -1,5 +1,10 @@
 //! Access to one frame, checked on every load and store.
 
+use crate::csum::Sum;
+use crate::forward::nat::{self, Segment};
+use crate::forward::{self, Stage};
+use crate::tables::Tables;
+use crate::verdict::Verdict;
 use crate::word::Blur;
 
 /// One Ethernet frame, from the destination MAC to the end.
@@ -19,6 +24,24 @@ pub trait Packet {
 
     /// The index of the interface the frame came in on.
     fn ingress(&self) -> u32;
+
+    /// Goes on with a stage of the datapath; or says that it comes next, and leaves it to [`forward::stage`].
+    #[inline(always)]
+    fn stage<T: Tables>(&mut self, tables: &T, stage: Stage) -> Verdict
+    where
+        Self: Sized,
+    {
+        forward::uncounted(self, tables, stage)
+    }
+
+    /// Writes a segment's checksum from scratch: [`nat::finish`], here or in a function of its own.
+    #[inline(always)]
+    fn finish(&mut self, segment: Segment, pseudo: Sum) -> Option<()>
+    where
+        Self: Sized,
+    {
+        nat::finish(self, segment, pseudo)
+    }
 
     /// See [`Blur`]; plain memory has nobody to hide anything from.
     #[inline(always)]

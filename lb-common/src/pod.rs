@@ -1,7 +1,7 @@
 //! Marks what may be copied to and from the kernel as bytes.
 #![expect(unsafe_code, reason = "aya::Pod is an unsafe marker")]
 
-use crate::layout::{FragmentKey, FragmentOwner, Traffic};
+use crate::layout::{FragmentKey, FragmentOwner, Neighbour, Traffic};
 
 macro_rules! pod {
     ($($type:ty),*) => { $(
@@ -10,4 +10,4 @@ macro_rules! pod {
     )* };
 }
 
-pod!(FragmentKey, FragmentOwner, Traffic);
+pod!(FragmentKey, FragmentOwner, Neighbour, Traffic);

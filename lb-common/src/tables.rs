@@ -3,7 +3,8 @@
 use crate::word::Word;
 
 use crate::conn::{Bucket4, Bucket6, Ticks};
-use crate::layout::{Destination, FragmentKey, FragmentOwner, Schedule, Settings};
+use crate::forward;
+use crate::layout::{Destination, FragmentKey, FragmentOwner, Neighbour, Route, Schedule, Settings, Virtual};
 use crate::services;
 use crate::verdict::Reason;
 
@@ -32,8 +33,48 @@ pub trait Tables {
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentOwner>;
     /// Keeps where a datagram's first fragment went; may forget others, may fail silently when overloaded.
     fn remember_fragment(&self, key: &FragmentKey, owner: &FragmentOwner);
+    /// A virtual server's own address.
+    fn virtual_server(&self, service: u16) -> Option<&Virtual>;
+    /// A route for answers.
+    fn route(&self, index: u32) -> Option<&Route>;
+    /// The index of the route to the address of these words: [`forward::way::find`], here or in a function of its own.
+    #[inline(always)]
+    fn find_route(&self, first: u32, count: u32, a: u64, b: u64) -> u32
+    where
+        Self: Sized,
+    {
+        forward::way::find(self, first, count, a, b)
+    }
+    /// Whose the answers of a real server are: [`forward::translate::find_answers`], here or in a function of its own.
+    #[inline(always)]
+    fn answers(&self, a: u64, b: u64, key: u32, is_ipv6: bool) -> u64
+    where
+        Self: Sized,
+    {
+        forward::translate::find_answers(self, a, b, key, is_ipv6)
+    }
+    /// Whose an answer is: [`forward::translate::owner`], here or in a function of its own.
+    #[inline(always)]
+    fn owner(&self, a: u64, b: u64, ports: u32, answers: u64, is_ipv6: bool) -> u64
+    where
+        Self: Sized,
+    {
+        forward::translate::owner(self, a, b, ports, answers, is_ipv6)
+    }
+    /// A client on a segment of the director's; [`neighbour_key4`] makes the address of an IPv4 one.
+    fn neighbour(&self, address: &[u64; 2]) -> Option<Neighbour>;
+    /// Keeps where a client is; may forget others, may fail silently when overloaded.
+    fn learn(&self, address: &[u64; 2], neighbour: &Neighbour);
+    /// Counts an answer of `bytes` from a destination.
+    fn count_answer(&self, destination: u32, bytes: u64);
     /// Counts a packet of `bytes` for a destination, and a connection if it is a `new` one.
     fn count_traffic(&self, destination: u32, new: bool, bytes: u64);
     /// Counts a reason.
     fn count(&self, reason: Reason);
+}
+
+/// An IPv4 client's key for [`Tables::neighbour`]: no IPv6 address has it.
+#[inline(always)]
+pub const fn neighbour_key4(address: crate::net::Be32) -> [u64; 2] {
+    [address.bits() as u64, u64::MAX]
 }

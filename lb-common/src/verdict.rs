@@ -1,5 +1,7 @@
 //! What becomes of a frame, and why.
 
+use crate::forward::Stage;
+
 /// What the XDP program does with a frame.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +14,8 @@ pub enum Verdict {
     Transmit,
     /// Out of the interface with this index.
     Redirect(u32),
+    /// Nothing is decided yet: this stage comes next. Never of a frame in plain memory, which goes through it at once.
+    Next(Stage),
 }
 
 macro_rules! reasons {
@@ -91,6 +95,12 @@ reasons! {
     Evicted = 13, Note, "evicted-unconfirmed";
     /// A TCP packet in mid-stream without a connection entry was placed by the flow's hash.
     MidStream = 14, Note, "mid-stream";
+    /// An answer to a client to whom no route leads.
+    NoRoute = 15, Drop, "no-route-to-client";
+    /// An answer to a client whose MAC, or whose router's, is not known (yet).
+    ClientUnresolved = 16, Drop, "client-unresolved";
+    /// A local sender left the checksum to a network card, and the segment is too long to sum it up here.
+    Unfinished = 17, Drop, "unfinished-checksum";
 }
 
 #[cfg(test)]

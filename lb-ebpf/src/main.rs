@@ -5,33 +5,24 @@
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
+mod stages;
+#[cfg(target_arch = "bpf")]
 mod xdp_packet;
 
 #[cfg(target_arch = "bpf")]
 mod program {
+    use crate::maps::KernelTables;
+    use crate::stages;
     use aya_ebpf::bindings::xdp_action;
-    use aya_ebpf::helpers::bpf_redirect;
     use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_coarse_ns};
     use aya_ebpf::macros::xdp;
     use aya_ebpf::programs::XdpContext;
-    use lb_common::forward::forward;
     use lb_common::tables::Tables as _;
-    use lb_common::verdict::Verdict;
-
-    use crate::maps::KernelTables;
-    use crate::xdp_packet::XdpPacket;
 
     #[xdp]
     #[inline(always)]
     fn director(context: XdpContext) -> u32 {
-        let mut packet = XdpPacket::new(&context);
-        match forward(&mut packet, &KernelTables) {
-            Verdict::Pass(_) => xdp_action::XDP_PASS,
-            Verdict::Drop(_) => xdp_action::XDP_DROP,
-            Verdict::Transmit => xdp_action::XDP_TX,
-            // SAFETY: takes two integers; an index that is no interface makes the kernel drop the frame.
-            Verdict::Redirect(interface) => unsafe { bpf_redirect(interface, 0) as u32 },
-        }
+        stages::run(context.ctx)
     }
 
     /// Writes what the two clocks show into the settings: jiffies into the epoch, nanoseconds of the monotonic

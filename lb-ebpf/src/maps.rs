@@ -7,12 +7,18 @@ use aya_ebpf::helpers::generated::bpf_jiffies64;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray};
 use lb_common::conn::{Bucket4, Bucket6, Ticks};
-use lb_common::layout::{Destination, FragmentKey, FragmentOwner, Schedule, Settings, Traffic};
-use lb_common::maps::{DESTINATIONS_MAX, FRAGMENTS_MAX, RING_WORDS, SERVICES as SERVICES_MAX};
+use lb_common::layout::{
+    Destination, FragmentKey, FragmentOwner, Neighbour, Route, Schedule, Settings, Traffic, Virtual,
+};
+use lb_common::maps::{
+    DESTINATIONS_MAX, FRAGMENTS_MAX, NEIGHBOURS_MAX, RING_WORDS, ROUTES_HALF, SERVICES as SERVICES_MAX,
+};
 use lb_common::services::{self, BUCKETS};
 use lb_common::tables::Tables;
 use lb_common::verdict::Reason;
 use lb_common::word::Word;
+
+use crate::stages;
 
 #[map]
 static SERVICES4: Array<services::Bucket4> = Array::with_max_entries(BUCKETS, BPF_F_MMAPABLE);
@@ -35,6 +41,12 @@ static CONNECTIONS6: Array<Bucket6> = Array::with_max_entries(1, BPF_F_MMAPABLE)
 static FRAGMENTS: LruHashMap<FragmentKey, FragmentOwner> = LruHashMap::with_max_entries(FRAGMENTS_MAX, 0);
 #[map]
 static SETTINGS: Array<Settings> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static VIRTUALS: Array<Virtual> = Array::with_max_entries(SERVICES_MAX + 1, BPF_F_MMAPABLE);
+#[map]
+static ROUTES: Array<Route> = Array::with_max_entries(2 * ROUTES_HALF, BPF_F_MMAPABLE);
+#[map]
+static NEIGHBOURS: LruHashMap<[u64; 2], Neighbour> = LruHashMap::with_max_entries(NEIGHBOURS_MAX, 0);
 #[map]
 static REASONS: PerCpuArray<u64> = PerCpuArray::with_max_entries(64, 0);
 
@@ -101,6 +113,53 @@ impl Tables for KernelTables {
     fn remember_fragment(&self, key: &FragmentKey, owner: &FragmentOwner) {
         // A full or contended table costs later fragments their way, and they are counted.
         let _ignored = FRAGMENTS.insert(key, owner, 0);
+    }
+
+    #[inline(always)]
+    fn virtual_server(&self, service: u16) -> Option<&Virtual> {
+        VIRTUALS.get(u32::from(service))
+    }
+
+    #[inline(always)]
+    fn route(&self, index: u32) -> Option<&Route> {
+        ROUTES.get(index)
+    }
+
+    #[inline(always)]
+    fn find_route(&self, first: u32, count: u32, a: u64, b: u64) -> u32 {
+        stages::find_route(first, count, a, b)
+    }
+
+    #[inline(always)]
+    fn answers(&self, a: u64, b: u64, key: u32, is_ipv6: bool) -> u64 {
+        stages::find_answers(a, b, key, u32::from(is_ipv6))
+    }
+
+    #[inline(always)]
+    fn owner(&self, a: u64, b: u64, ports: u32, answers: u64, is_ipv6: bool) -> u64 {
+        stages::owner(a, b, ports, answers, u32::from(is_ipv6))
+    }
+
+    #[inline(always)]
+    fn neighbour(&self, address: &[u64; 2]) -> Option<Neighbour> {
+        // SAFETY: an update replaces the element, so the value is copied whole.
+        unsafe { NEIGHBOURS.get(address).copied() }
+    }
+
+    #[inline(always)]
+    fn learn(&self, address: &[u64; 2], neighbour: &Neighbour) {
+        // A contended table learns from the next connection.
+        let _ignored = NEIGHBOURS.insert(address, neighbour, 0);
+    }
+
+    #[inline(always)]
+    fn count_answer(&self, destination: u32, bytes: u64) {
+        if let Some(traffic) = TRAFFIC.get_ptr_mut(destination) {
+            // SAFETY: as for `count_traffic`.
+            let traffic = unsafe { &mut *traffic };
+            traffic.out_packets = traffic.out_packets.wrapping_add(1);
+            traffic.out_bytes = traffic.out_bytes.wrapping_add(bytes);
+        }
     }
 
     #[inline(always)]

@@ -3,9 +3,15 @@
 
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::bpf_xdp_adjust_head;
-use aya_ebpf::programs::XdpContext;
+use lb_common::csum::Sum;
+use lb_common::forward::Stage;
+use lb_common::forward::nat::Segment;
 use lb_common::packet::Packet;
+use lb_common::tables::Tables;
+use lb_common::verdict::Verdict;
 use lb_common::word::Blur;
+
+use crate::stages;
 
 pub(crate) struct XdpPacket {
     context: *mut xdp_md,
@@ -29,8 +35,8 @@ fn opaque(number: usize) -> usize {
 
 impl XdpPacket {
     #[inline(always)]
-    pub(crate) fn new(context: &XdpContext) -> Self {
-        Self { context: context.ctx }
+    pub(crate) fn new(context: *mut xdp_md) -> Self {
+        Self { context }
     }
 
     #[inline(always)]
@@ -81,6 +87,16 @@ impl Packet for XdpPacket {
     fn grow_front(&mut self, by: i32) -> Option<()> {
         // SAFETY: the helper checks the room itself; `data` and `data_end` are read anew for every access.
         if unsafe { bpf_xdp_adjust_head(self.context, -by) } == 0 { Some(()) } else { None }
+    }
+
+    #[inline(always)]
+    fn stage<T: Tables>(&mut self, _: &T, stage: Stage) -> Verdict {
+        Verdict::Next(stage)
+    }
+
+    #[inline(always)]
+    fn finish(&mut self, segment: Segment, pseudo: Sum) -> Option<()> {
+        stages::finish(self.context, segment, pseudo).then_some(())
     }
 
     #[inline(always)]

@@ -113,15 +113,17 @@ pub struct VirtualServer {
     address: SocketAddr,
     protocol: &'static str,
     scheduler: &'static str,
+    forwarding: &'static str,
     options: String,
-    real_servers: Vec<(IpAddr, u16)>,
+    /// Address, with a port where it is not the virtual server's, and weight.
+    real_servers: Vec<(String, u16)>,
 }
 
 impl VirtualServer {
     /// TCP by `wrr`, without real servers.
     pub fn new(address: SocketAddr) -> Self {
-        let (protocol, scheduler) = ("tcp", "wrr");
-        Self { address, protocol, scheduler, options: String::new(), real_servers: Vec::new() }
+        let (protocol, scheduler, forwarding) = ("tcp", "wrr", "dr");
+        Self { address, protocol, scheduler, forwarding, options: String::new(), real_servers: Vec::new() }
     }
 
     /// UDP.
@@ -145,16 +147,28 @@ impl VirtualServer {
 
     /// A further real server.
     pub fn real_server(mut self, address: IpAddr, weight: u16) -> Self {
-        self.real_servers.push((address, weight));
+        self.real_servers.push((address.to_string(), weight));
+        self
+    }
+
+    /// A further real server that listens on a port of its own.
+    pub fn real_server_at(mut self, address: SocketAddr, weight: u16) -> Self {
+        self.real_servers.push((address.to_string(), weight));
+        self
+    }
+
+    /// Another forwarding method than direct routing.
+    pub fn forwarding(mut self, name: &'static str) -> Self {
+        self.forwarding = name;
         self
     }
 }
 
 impl fmt::Display for VirtualServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { address, protocol, scheduler, options, real_servers } = self;
+        let Self { address, protocol, scheduler, forwarding, options, real_servers } = self;
         writeln!(f, "[[virtual_server]]\naddress = \"{address}\"\nprotocol = \"{protocol}\"")?;
-        writeln!(f, "scheduler = \"{scheduler}\"\nforwarding = \"dr\"\n{options}")?;
+        writeln!(f, "scheduler = \"{scheduler}\"\nforwarding = \"{forwarding}\"\n{options}")?;
         for (address, weight) in real_servers {
             writeln!(f, "[[virtual_server.real_server]]\naddress = \"{address}\"\nweight = {weight}\n")?;
         }

@@ -1,36 +1,41 @@
 //! Later fragments, which have no ports: they follow the first.
 
 use crate::conn::Ticks;
-use crate::layout::{DestinationRef, FragmentKey, FragmentOwner, Settings};
+use crate::layout::{DestinationRef, FragmentKey, FragmentOwner, Owner, Settings};
+use crate::net::{Be32, Be128};
 use crate::packet::Packet;
-use crate::parse::{Ipv4, Ipv6, Link, Part};
+use crate::parse::{Link, Part};
 use crate::tables::Tables;
 use crate::verdict::{Reason, Verdict};
 
-use super::place::{Chosen, live};
 use super::{BROKEN, accept};
 
 /// A datagram is reassembled long before this (RFC 791: 15 s; Linux: 30 s), and its identification comes again.
 const FRAGMENT_TICKS: u32 = 28;
 
 #[inline(always)]
-pub(super) fn fragment_key4(ip: &Ipv4) -> FragmentKey {
+pub(super) fn fragment_key4(
+    source: Be32,
+    destination: Be32,
+    protocol: u8,
+    identification: u32,
+) -> FragmentKey {
     FragmentKey {
-        source: [u64::from(ip.source.bits()), 0],
-        destination: [u64::from(ip.destination.bits()), 0],
-        identification: identification(ip.part),
-        protocol: ip.protocol,
+        source: [u64::from(source.bits()), 0],
+        destination: [u64::from(destination.bits()), 0],
+        identification,
+        protocol,
         version: 4,
         zero: [0; 2],
     }
 }
 
 #[inline(always)]
-pub(super) fn fragment_key6(ip: &Ipv6) -> FragmentKey {
+pub(super) fn fragment_key6(source: Be128, destination: Be128, identification: u32) -> FragmentKey {
     FragmentKey {
-        source: ip.source.words(),
-        destination: ip.destination.words(),
-        identification: identification(ip.part),
+        source: source.words(),
+        destination: destination.words(),
+        identification,
         protocol: 0,
         version: 6,
         zero: [0; 2],
@@ -38,7 +43,7 @@ pub(super) fn fragment_key6(ip: &Ipv6) -> FragmentKey {
 }
 
 #[inline(always)]
-fn identification(part: Part) -> u32 {
+pub(super) fn identification(part: Part) -> u32 {
     match part {
         Part::Whole => 0,
         Part::First(identification) | Part::Later(identification) => identification,
@@ -57,15 +62,25 @@ pub(super) fn remember<T: Tables>(
     tables.remember_fragment(key, &owner);
 }
 
-/// A later fragment goes where the first one went.
+/// Keeps that a datagram is an answer of a virtual server.
 #[inline(always)]
-pub(super) fn later_fragment<'t, P: Packet, T: Tables>(
+pub(super) fn remember_answer<T: Tables>(tables: &T, settings: &Settings, key: &FragmentKey, owner: Owner) {
+    let owner = FragmentOwner {
+        destination: owner.destination.to_word() | FragmentOwner::ANSWER | (owner.service as u64) << 32,
+        seen: u64::from(tables.now(settings).bits()),
+    };
+    tables.remember_fragment(key, &owner);
+}
+
+/// What was kept of the first fragment: [`FragmentOwner::destination`].
+#[inline(always)]
+pub(super) fn first_fragment<P: Packet, T: Tables>(
     packet: &P,
-    tables: &'t T,
+    tables: &T,
     link: &Link,
     key: &FragmentKey,
     ttl: u8,
-) -> Result<Chosen<'t>, Verdict> {
+) -> Result<u64, Verdict> {
     let owner = tables.fragment(key).ok_or(Reason::UnknownFragment)?;
     #[expect(clippy::cast_possible_truncation, reason = "18 bits were stored")]
     let seen = Ticks::default().later(owner.seen as u32);
@@ -74,5 +89,5 @@ pub(super) fn later_fragment<'t, P: Packet, T: Tables>(
         return Err(Reason::UnknownFragment.into());
     }
     accept(packet, settings, link, ttl)?;
-    Ok(live(tables, DestinationRef::from_word(owner.destination), false).ok_or(Reason::UnknownFragment)?)
+    Ok(owner.destination)
 }

@@ -1,69 +1,115 @@
 //! ICMP errors about a balanced flow.
 
-use crate::conn::{Key4, Key6};
+use core::hint;
+
+use crate::layout::{NextHop, Settings};
 use crate::net::protocol;
 use crate::packet::Packet;
-use crate::parse::{self, Ipv4, Ipv6, Link, Part};
+use crate::parse::{Link, Part, port_pair};
 use crate::tables::Tables;
 use crate::verdict::{Reason, Verdict};
 
-use super::place::{Chosen, existing, placement4, placement6};
-use super::{BROKEN, accept, service4, service6};
+use super::nat::{Ends, Quote};
+use super::place::{Chosen, existing};
+use super::send::{depart, may_go, send};
+use super::translate::{answers, origin, server_port};
+use super::version::{Arrived, Version};
+use super::way::{Way, way};
+use super::{BROKEN, accept};
 
-/// An ICMP error follows the flow of the packet that it quotes: to the real server that sent it.
-/// Everything else to a virtual address, echo requests too, is for the kernel.
+/// An ICMP error follows the flow of the packet that it quotes: one about a packet of a virtual server goes to the
+/// real server that sent it, and one about a packet that was translated goes to the client that sent it. Everything
+/// else to a virtual address, echo requests too, is for the kernel.
 #[inline(always)]
-pub(super) fn icmp4<'t, P: Packet, T: Tables>(
-    packet: &P,
-    tables: &'t T,
+pub(super) fn icmp<P: Packet, A: Version, T: Tables>(
+    packet: &mut P,
+    tables: &T,
     link: &Link,
-    ip: &Ipv4,
-) -> Result<Chosen<'t>, Verdict> {
-    let [kind] = packet.load::<1>(ip.payload).ok_or(Reason::Malformed)?;
-    // RFC 792: destination unreachable, source quench, time exceeded, parameter problem.
-    if !matches!(kind, 3 | 4 | 11 | 12) || ip.part != Part::Whole {
+    ip: &Arrived<A>,
+) -> Result<Verdict, Verdict> {
+    let [kind] = packet.load::<1>(ip.segment.at).ok_or(Reason::Malformed)?;
+    if !A::is_error(kind) || !ip.is_whole() {
         return Err(Reason::NoVirtualServer.into());
     }
-    let quoted = parse::ipv4(packet, ip.payload + 8, false).ok_or(Reason::Malformed)?;
-    if quoted.source != ip.destination || matches!(quoted.part, Part::Later(_)) {
+    let (quoted, part) = A::quoted(packet, ip.segment.at + 8)?;
+    if !quoted.source.is(ip.destination) || matches!(part, Part::Later(_)) {
         return Err(Reason::NoVirtualServer.into());
     }
     if !matches!(quoted.protocol, protocol::TCP | protocol::UDP) {
         return Err(Reason::NoVirtualServer.into());
     }
-    let (port, client_port) = parse::port_pair(packet, quoted.payload).ok_or(Reason::Malformed)?;
-    let service = service4(tables, quoted.source, port, quoted.protocol)?;
+    let (source_port, destination_port) = port_pair(packet, quoted.payload).ok_or(Reason::Malformed)?;
+    let ends = Ends { source: quoted.source, destination: quoted.destination, source_port, destination_port };
+    let quote = Quote {
+        ip: ip.segment.at + 8,
+        segment: quoted.payload,
+        protocol: quoted.protocol,
+        end: ip.segment.at + ip.segment.length,
+    };
+    let service = match A::service(tables, ends.source, source_port, quoted.protocol) {
+        Ok(service) => service,
+        Err(_) => return to_client(packet, tables, link, ip, quote, ends),
+    };
     let settings = tables.settings().ok_or(BROKEN)?;
     accept(packet, settings, link, ip.ttl)?;
-    let flow = Key4::new(quoted.destination, client_port, service.id);
-    let placement = placement4(quoted.destination, client_port, port);
-    existing(tables, settings, flow, placement, service, port, packet.blur())
+    let flow = ends.destination.flow(destination_port, service.id);
+    let placement = ends.destination.placement(destination_port, source_port);
+    let chosen = existing(tables, settings, flow, placement, service, source_port, packet.blur())?;
+    if chosen.flags() & NextHop::METHOD != 0 {
+        hint::cold_path();
+        return to_server(packet, tables, link, ip, quote, ends, &chosen);
+    }
+    send(packet, tables, link, &chosen, ip.length)
 }
 
-/// As [`icmp4`], for ICMPv6 (RFC 4443 types 1 to 4).
+/// To a real server behind NAT: it knows its own address only.
 #[inline(always)]
-pub(super) fn icmp6<'t, P: Packet, T: Tables>(
-    packet: &P,
-    tables: &'t T,
+fn to_server<P: Packet, A: Version, T: Tables>(
+    packet: &mut P,
+    tables: &T,
     link: &Link,
-    ip: &Ipv6,
-) -> Result<Chosen<'t>, Verdict> {
-    let [kind] = packet.load::<1>(ip.payload).ok_or(Reason::Malformed)?;
-    if !matches!(kind, 1..=4) || ip.part != Part::Whole {
-        return Err(Reason::NoVirtualServer.into());
-    }
-    let quoted = parse::ipv6(packet, ip.payload + 8, false)?;
-    if quoted.source != ip.destination || matches!(quoted.part, Part::Later(_)) {
-        return Err(Reason::NoVirtualServer.into());
-    }
-    if !matches!(quoted.protocol, protocol::TCP | protocol::UDP) {
-        return Err(Reason::NoVirtualServer.into());
-    }
-    let (port, client_port) = parse::port_pair(packet, quoted.payload).ok_or(Reason::Malformed)?;
-    let service = service6(tables, quoted.source, port, quoted.protocol)?;
+    ip: &Arrived<A>,
+    quote: Quote,
+    ends: Ends<A>,
+    chosen: &Chosen<'_>,
+) -> Result<Verdict, Verdict> {
+    may_go(tables, chosen, ip.length)?;
+    let server = A::from_table(&chosen.destination.address);
+    let new = Ends { source: server, source_port: server_port(chosen, ends.source_port), ..ends };
+    let outer = Ends { source: ip.source, destination: server, ..ends };
+    A::translate_error(packet, ip, quote, outer, [ends, new]).ok_or(Reason::Malformed)?;
+    let hop = Way {
+        to: chosen.hop,
+        from: chosen.destination.source.load(),
+        interface: chosen.destination.interface.load(),
+    };
+    depart(packet, link, hop)
+}
+
+/// From a real server, or a router before it, about a client's packet that was translated: the client knows the
+/// virtual server only, so that is who seems to send it (`ip_vs_nat_icmp` in `net/netfilter/ipvs/ip_vs_core.c`).
+#[inline(always)]
+fn to_client<P: Packet, A: Version, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    link: &Link,
+    ip: &Arrived<A>,
+    quote: Quote,
+    ends: Ends<A>,
+) -> Result<Verdict, Verdict> {
     let settings = tables.settings().ok_or(BROKEN)?;
-    accept(packet, settings, link, ip.hop_limit)?;
-    let flow = Key6::new(quoted.destination, client_port, service.id);
-    let placement = placement6(quoted.destination, client_port, port);
-    existing(tables, settings, flow, placement, service, port, packet.blur())
+    if settings.flags.load() & Settings::NAT == 0 {
+        return Err(Reason::NoVirtualServer.into());
+    }
+    let answers = answers(tables, ends.destination, ends.destination_port, quote.protocol)?;
+    accept(packet, settings, link, ip.ttl)?;
+    let client = (ends.source, ends.source_port);
+    // Without an entry it may be about a packet of the real server's own neighbour that it never translated.
+    let origin = origin(tables, answers, client, ends.destination_port, true)?;
+    let hop = way(tables, settings, ip.destination)?;
+    tables.count_answer(origin.owner.destination.id(), ip.length as u64);
+    let new = Ends { destination: origin.address, destination_port: origin.port, ..ends };
+    let outer = Ends { source: origin.address, destination: ip.destination, ..ends };
+    A::translate_error(packet, ip, quote, outer, [ends, new]).ok_or(Reason::Malformed)?;
+    depart(packet, link, hop)
 }

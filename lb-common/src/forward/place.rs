@@ -65,16 +65,26 @@ impl Family for Key6 {
 pub(super) struct Chosen<'t> {
     pub(super) reference: DestinationRef,
     pub(super) destination: &'t Destination,
-    pub(super) hop: NextHop,
+    /// [`Destination::next_hop`] as it was read.
+    pub(super) hop: u64,
     pub(super) new: bool,
+}
+
+impl Chosen<'_> {
+    /// Those of [`NextHop`].
+    #[inline(always)]
+    pub(super) fn flags(&self) -> u8 {
+        NextHop::from_word(self.hop).flags
+    }
 }
 
 /// The destination, unless it has been freed or given out again.
 #[inline(always)]
 pub(super) fn live<T: Tables>(tables: &T, reference: DestinationRef, new: bool) -> Option<Chosen<'_>> {
     let destination = tables.destination(reference.id())?;
-    let hop = NextHop::from_word(destination.next_hop.load());
-    if hop.flags & NextHop::IN_USE == 0 || hop.generation != reference.generation() {
+    let hop = destination.next_hop.load();
+    let NextHop { flags, generation, .. } = NextHop::from_word(hop);
+    if flags & NextHop::IN_USE == 0 || generation != reference.generation() {
         return None;
     }
     Some(Chosen { reference, destination, hop, new })
@@ -149,7 +159,7 @@ fn follow<'t, K: Family, T: Tables>(
     let chosen = live(tables, value.destination(), false)?;
     if event == Event::SYN {
         hint::cold_path();
-        if conn::reschedules(state, chosen.hop.flags & NextHop::RETIRED != 0) {
+        if conn::reschedules(state, chosen.flags() & NextHop::RETIRED != 0) {
             return None;
         }
     }
@@ -189,13 +199,14 @@ fn schedule<'t, K: Family, T: Tables>(
     };
     // A claimed slot must be given back whatever is wrong: nothing is returned before that.
     let new = claimed || ports.event == Event::SYN;
-    let chosen = slot.and_then(|slot| ring_slot(tables, ring, slot, new));
-    if claimed {
-        let Some(chosen) = &chosen else {
-            hint::cold_path();
+    let Some(chosen) = slot.and_then(|slot| ring_slot(tables, ring, slot, new)) else {
+        hint::cold_path();
+        if claimed {
             K::release(candidate.bucket, candidate.slot);
-            return Err(BROKEN);
-        };
+        }
+        return Err(BROKEN);
+    };
+    if claimed {
         flow.publish(
             candidate.bucket,
             candidate.slot,
@@ -211,7 +222,7 @@ fn schedule<'t, K: Family, T: Tables>(
         // A reset of a connection that nobody knows is worth forwarding, not worth recording.
         tables.count(Reason::Unrecorded);
     }
-    chosen.ok_or(BROKEN)
+    Ok(chosen)
 }
 
 /// The next place in the scheduler's order.
@@ -238,6 +249,22 @@ fn ring_slot<T: Tables>(tables: &T, ring: RingPlace, slot: u32, new: bool) -> Op
     live(tables, DestinationRef::from_word(word), new)
 }
 
+/// The entry of a flow, which may have expired.
+#[inline(always)]
+pub(super) fn entry<K: Family, T: Tables>(
+    tables: &T,
+    settings: &Settings,
+    flow: K,
+    port: Be16,
+    blur: Blur,
+) -> Option<Value> {
+    let (first, second) = conn::buckets_of(flow.hash(settings.seed.load()), K::buckets(settings), K::NEAR);
+    if let Some((_, value)) = flow.find(K::bucket(tables, first)?, port, blur) {
+        return Some(value);
+    }
+    flow.find(K::bucket(tables, second)?, port, blur).map(|(_, value)| value)
+}
+
 /// The real server of a flow without changing anything: by its entry, else by its hash.
 #[inline(always)]
 pub(super) fn existing<'t, K: Family, T: Tables>(
@@ -249,18 +276,7 @@ pub(super) fn existing<'t, K: Family, T: Tables>(
     port: Be16,
     blur: Blur,
 ) -> Result<Chosen<'t>, Verdict> {
-    let hash = flow.hash(settings.seed.load());
-    let count = K::buckets(settings);
-    let (first, second) = conn::buckets_of(hash, count, K::NEAR);
-    let first = K::bucket(tables, first).ok_or(BROKEN)?;
-    let found = match flow.find(first, port, blur) {
-        Some((_, value)) => Some(value),
-        None => {
-            let second = K::bucket(tables, second).ok_or(BROKEN)?;
-            flow.find(second, port, blur).map(|(_, value)| value)
-        }
-    };
-    if let Some(value) = found
+    if let Some(value) = entry(tables, settings, flow, port, blur)
         && let Some(chosen) = live(tables, value.destination(), false)
     {
         return Ok(chosen);

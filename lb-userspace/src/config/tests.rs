@@ -131,7 +131,6 @@ real_server = [
   {{ address = "192.168.4.100:8081" }},
   {{ address = "192.168.4.101" }},
   {{ address = "192.168.4.102", forwarding = "dr" }},
-  {{ address = "192.168.4.103:81", forwarding = "full_nat" }},
   {{ address = "2001:db8::100", forwarding = "tun" }},
 ]
 "#
@@ -146,7 +145,6 @@ real_server = [
             "192.168.4.100:8081 nat",
             "192.168.4.101:80 nat",
             "192.168.4.102:80 dr",
-            "192.168.4.103:81 full_nat",
             "[2001:db8::100]:80 tun",
         ]
     );

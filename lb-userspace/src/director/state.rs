@@ -1,5 +1,6 @@
 //! The director's state, and the changes that it can undergo.
 
+mod answers;
 mod edit;
 mod health;
 mod saved;
@@ -61,6 +62,7 @@ pub struct Director {
     neighbours: Neighbours,
     resolutions: tokio::sync::watch::Receiver<Resolutions>,
     hops: Hops,
+    answering: answers::Answering,
     unresolved: BTreeSet<IpAddr>,
     /// Interfaces that have this process's program.
     attached: BTreeSet<u32>,
@@ -119,6 +121,7 @@ impl Director {
             neighbours,
             resolutions,
             hops: Hops::new(),
+            answering: answers::Answering::default(),
             unresolved: BTreeSet::new(),
             attached: BTreeSet::new(),
             record,
@@ -332,6 +335,7 @@ impl Director {
     fn want_neighbours(&self, desired: &Desired) {
         let mut wanted = desired.real_addresses();
         wanted.extend(Self::candidates(&self.config));
+        wanted.extend(self.answering.routers());
         let in_use = |destination: &&Destination| {
             NextHop::from_word(destination.next_hop.load()).flags & NextHop::IN_USE != 0
         };
@@ -341,7 +345,11 @@ impl Director {
 
     /// Asks for the MACs of all real servers, and waits a little for the answers.
     async fn resolve(&mut self, desired: &Desired, patience: Duration) {
-        let wanted = desired.real_addresses();
+        self.answering.prepare(desired).await;
+        let resolutions = self.resolutions.borrow().clone();
+        self.follow_routers(&resolutions);
+        let mut wanted = desired.real_addresses();
+        wanted.extend(self.answering.routers());
         self.want_neighbours(desired);
         let known = |resolutions: &Resolutions| {
             wanted.iter().all(|address| {
@@ -356,10 +364,11 @@ impl Director {
 
     /// Waits for news of VRRP, or of the real servers' MACs.
     pub async fn changed(&mut self) -> Changed {
-        let Self { failover, resolutions, .. } = self;
+        let Self { failover, resolutions, answering, .. } = self;
         tokio::select! {
             biased;
             news = failover.changed() => Changed::Vrrp(news),
+            () = answering.changed() => Changed::Neighbours,
             changed = resolutions.changed() => match changed {
                 Ok(()) => Changed::Neighbours,
                 // The keeper restarts itself and does not end; if it does, there is no more news.
@@ -371,6 +380,7 @@ impl Director {
     /// Writes what is known of the real servers' MACs into the tables, and reports what changed.
     pub fn follow_neighbours(&mut self) {
         let resolutions = self.resolutions.borrow_and_update().clone();
+        self.follow_routers(&resolutions);
         let mut unresolved = BTreeSet::new();
         let mut unreachable = BTreeSet::new();
         self.hops.clear();
@@ -384,21 +394,27 @@ impl Director {
                     self.hops.insert(*address, Hop::Local);
                 }
                 Resolution::Unresolved { reason } => {
+                    if let Some(hop) = self.answering.through_router(*address, &resolutions) {
+                        self.hops.insert(*address, hop);
+                        continue;
+                    }
                     unresolved.insert(*address);
                     if *reason != Reason::Incomplete {
                         unreachable.insert(*address);
                     }
                     if !self.unresolved.contains(address) {
-                        tracing::warn!("real server {address} {reason}");
+                        let who = self.answering.role(address);
+                        tracing::warn!("{who} {address} {reason}");
                     }
                 }
             }
         }
         for address in self.unresolved.difference(&unresolved).filter(|a| resolutions.contains_key(a)) {
-            tracing::info!("real server {address} is reachable");
+            tracing::info!("{} {address} is reachable", self.answering.role(address));
         }
         self.unresolved = unresolved;
         follow_hops(&self.loaded.tables, &self.hops, &unreachable);
+        self.write_ways();
     }
 
     async fn put_program_on(&mut self, links: &[Link]) -> anyhow::Result<()> {
@@ -509,7 +525,12 @@ impl Director {
             Ok(0) => {}
             Ok(count) => {
                 tracing::info!(count, "removed real servers have no connections any more");
-                self.want_neighbours(&self.desired(&self.config));
+                let desired = self.desired(&self.config);
+                self.want_neighbours(&desired);
+                // Their answers are nobody's now.
+                if let Err(error) = self.reach(&desired) {
+                    tracing::error!("the tables are not as configured: {error:#}");
+                }
             }
             Err(error) => tracing::error!("removed real servers cannot be freed: {error}"),
         }

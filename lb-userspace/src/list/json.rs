@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
+use lb_common::layout::Method;
 use lb_common::net::protocol;
 use serde::Serialize;
 
@@ -102,7 +103,12 @@ pub(super) fn virtual_servers(
             origin: edits.origin_of_server(&name, server.key.socket()),
             address: server.key.address,
             port: server.key.port,
-            forwarding: "dr",
+            forwarding: match server.method {
+                Method::DirectRouting => "dr",
+                Method::Nat => "nat",
+                Method::Tunnel => "tun",
+                Method::FullNat => "full_nat",
+            },
             weight: server.weight,
             link: server.link,
             retired: server.retired,

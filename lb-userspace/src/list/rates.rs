@@ -25,6 +25,12 @@ pub struct Rate {
     pub packets: u64,
     /// Their bytes from the IP header on.
     pub bytes: u64,
+    /// Answers translated.
+    #[serde(default)]
+    pub out_packets: u64,
+    /// Their bytes.
+    #[serde(default)]
+    pub out_bytes: u64,
 }
 
 /// One estimator: averages scaled by 2^10 (connections, packets) and 2^5 (bytes), as in the kernel.
@@ -33,6 +39,8 @@ pub struct Estimator {
     connections: u64,
     packets: u64,
     bytes: u64,
+    out_packets: u64,
+    out_bytes: u64,
 }
 
 impl Estimator {
@@ -47,6 +55,8 @@ impl Estimator {
         step(&mut self.connections, more.connections, 10);
         step(&mut self.packets, more.packets, 10);
         step(&mut self.bytes, more.bytes, 5);
+        step(&mut self.out_packets, more.out_packets, 10);
+        step(&mut self.out_bytes, more.out_bytes, 5);
     }
 
     /// The rates now, rounded as the kernel does (`ip_vs_read_estimator`).
@@ -55,6 +65,8 @@ impl Estimator {
             connections: self.connections.saturating_add(0x1ff) >> 10,
             packets: self.packets.saturating_add(0x1ff) >> 10,
             bytes: self.bytes.saturating_add(0xf) >> 5,
+            out_packets: self.out_packets.saturating_add(0x1ff) >> 10,
+            out_bytes: self.out_bytes.saturating_add(0xf) >> 5,
         }
     }
 }
@@ -86,12 +98,16 @@ impl Estimators {
                     connections: server.traffic.connections.saturating_sub(last.connections),
                     packets: server.traffic.packets.saturating_sub(last.packets),
                     bytes: server.traffic.bytes.saturating_sub(last.bytes),
+                    out_packets: server.traffic.out_packets.saturating_sub(last.out_packets),
+                    out_bytes: server.traffic.out_bytes.saturating_sub(last.out_bytes),
                 };
                 estimator.tick(more);
                 servers.insert((service.key, server.key), (estimator, server.traffic));
                 sum.connections = sum.connections.saturating_add(more.connections);
                 sum.packets = sum.packets.saturating_add(more.packets);
                 sum.bytes = sum.bytes.saturating_add(more.bytes);
+                sum.out_packets = sum.out_packets.saturating_add(more.out_packets);
+                sum.out_bytes = sum.out_bytes.saturating_add(more.out_bytes);
             }
             let mut estimator = self.services.get(&service.key).copied().unwrap_or_default();
             estimator.tick(sum);

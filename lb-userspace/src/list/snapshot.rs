@@ -1,7 +1,7 @@
 //! The tables as a listing needs them: who is there, what it carries, how many connections it has.
 
 use lb_common::conn::{Ticks, Value, buckets_for};
-use lb_common::layout::{DestinationRef, NextHop, SchedulerCode, Settings, Traffic};
+use lb_common::layout::{DestinationRef, Method, NextHop, SchedulerCode, Settings, Traffic};
 
 use lb_common::net::protocol;
 
@@ -36,6 +36,8 @@ pub struct RealServer {
     pub link: Link,
     /// Taken out of the configuration, still serving what it has.
     pub retired: bool,
+    /// How packets get to it.
+    pub method: Method,
     /// Connections in a state that IPVS counts as active.
     pub active: u64,
     /// All its other connections that have not expired.
@@ -64,6 +66,8 @@ impl VirtualServer {
             connections: sum.connections.wrapping_add(one.connections),
             packets: sum.packets.wrapping_add(one.packets),
             bytes: sum.bytes.wrapping_add(one.bytes),
+            out_packets: sum.out_packets.wrapping_add(one.out_packets),
+            out_bytes: sum.out_bytes.wrapping_add(one.out_bytes),
         })
     }
 
@@ -162,6 +166,7 @@ fn real_server<S: Source>(source: &S, server: &AppliedServer) -> RealServer {
             Link::Unresolved
         },
         retired: server.retired,
+        method: server.method,
         active: 0,
         inactive: 0,
         traffic: Traffic::default(),

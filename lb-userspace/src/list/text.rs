@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 
-use lb_common::layout::Traffic;
+use lb_common::layout::{Method, Traffic};
 
 use super::ListArgs;
 use super::rates::{Rate, Rates};
@@ -44,8 +44,10 @@ pub(super) fn connections_per_server(
 /// `--stats`.
 pub(super) fn stats(args: &ListArgs, snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
     titles(["Conns", "InPkts", "OutPkts", "InBytes", "OutBytes"], out)?;
-    // A director that routes directly never sees a reply.
-    let counters = |Traffic { connections, packets, bytes }| [connections, packets, 0, bytes, 0];
+    // A director sees the answers of translated connections only.
+    let counters = |Traffic { connections, packets, bytes, out_packets, out_bytes }| {
+        [connections, packets, out_packets, bytes, out_bytes]
+    };
     for service in &snapshot.virtual_servers {
         write!(out, "{:<33}", service_name(service))?;
         large_numbers(args, counters(service.traffic()), out)?;
@@ -66,14 +68,15 @@ pub(super) fn rates(
 ) -> io::Result<()> {
     titles(["CPS", "InPPS", "OutPPS", "InBPS", "OutBPS"], out)?;
     for service in &snapshot.virtual_servers {
-        let Rate { connections, packets, bytes } = rates.of_service(&service.key);
+        let Rate { connections, packets, bytes, out_packets, out_bytes } = rates.of_service(&service.key);
         write!(out, "{:<33}", service_name(service))?;
-        large_numbers(args, [connections, packets, 0, bytes, 0], out)?;
+        large_numbers(args, [connections, packets, out_packets, bytes, out_bytes], out)?;
         for server in shown(args, service) {
-            let Rate { connections, packets, bytes } = rates.of_server(&service.key, &server.key);
+            let Rate { connections, packets, bytes, out_packets, out_bytes } =
+                rates.of_server(&service.key, &server.key);
             // The first three are never shortened, unlike their sums.
-            write!(out, "  -> {:<28} {connections:>8} {packets:>8} {:>8}", server_name(server), 0)?;
-            large_numbers(args, [bytes, 0], out)?;
+            write!(out, "  -> {:<28} {connections:>8} {packets:>8} {out_packets:>8}", server_name(server))?;
+            large_numbers(args, [bytes, out_bytes], out)?;
         }
     }
     Ok(())
@@ -163,7 +166,13 @@ fn forward(server: &RealServer) -> &'static str {
         // `ipvsadm` has no word for it; it fits the column.
         _ if server.retired => "Removed",
         Link::Local => "Local",
-        Link::Resolved | Link::Unresolved => "Route",
+        Link::Resolved | Link::Unresolved => match server.method {
+            Method::DirectRouting => "Route",
+            Method::Nat => "Masq",
+            Method::Tunnel => "Tunnel",
+            // `ipvsadm` has no word for it.
+            Method::FullNat => "FullNAT",
+        },
     }
 }
 

@@ -25,6 +25,10 @@ struct Counters {
     connections: u64,
     packets: u64,
     bytes: u64,
+    #[serde(default)]
+    out_packets: u64,
+    #[serde(default)]
+    out_bytes: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -65,10 +69,10 @@ impl Baseline {
         for service in &snapshot.virtual_servers {
             for server in &service.real_servers {
                 let key = key(server.reference);
-                let Traffic { connections, packets, bytes } = server.traffic;
+                let Traffic { connections, packets, bytes, out_packets, out_bytes } = server.traffic;
                 let old = self.0.get(&key).copied();
                 let counters = match only.is_none_or(|only| *only == service.key) {
-                    true => Some(Counters { connections, packets, bytes }),
+                    true => Some(Counters { connections, packets, bytes, out_packets, out_bytes }),
                     false => old,
                 };
                 new.extend(counters.map(|counters| (key, counters)));
@@ -90,6 +94,8 @@ impl Baseline {
                 traffic.connections = traffic.connections.saturating_sub(zero.connections);
                 traffic.packets = traffic.packets.saturating_sub(zero.packets);
                 traffic.bytes = traffic.bytes.saturating_sub(zero.bytes);
+                traffic.out_packets = traffic.out_packets.saturating_sub(zero.out_packets);
+                traffic.out_bytes = traffic.out_bytes.saturating_sub(zero.out_bytes);
             }
         }
     }

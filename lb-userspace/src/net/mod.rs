@@ -8,5 +8,6 @@ pub mod ethtool;
 pub mod frames;
 pub mod neighbours;
 pub mod netlink;
+pub mod routes;
 #[cfg(test)]
 pub(crate) mod testing;

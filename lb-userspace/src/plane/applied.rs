@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use lb_common::layout::{
-    Destination, DestinationRef, Identity, NextHop, RING_HEADER, RingPlace, SchedulerCode,
+    Answers, Destination, DestinationRef, Identity, Method, NextHop, Owner, RING_HEADER, RingPlace,
+    SchedulerCode,
 };
 use lb_common::sched::Progress;
 
+use super::answers::AppliedAnswers;
 use super::desired::{ServerKey, ServiceKey};
-use super::store::{Store, virtual_servers};
+use super::store::{Store, answers, virtual_servers};
 
 /// A destination as the tables have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub struct AppliedServer {
     pub order: u32,
     /// Taken out of the configuration, still serving what it has.
     pub retired: bool,
+    /// How packets get to it.
+    pub method: Method,
 }
 
 /// A virtual server as the tables have it.
@@ -55,6 +59,10 @@ impl AppliedService {
 pub struct Applied {
     /// By name.
     pub services: BTreeMap<ServiceKey, AppliedService>,
+    /// Whose the answers of real servers are, by protocol, address and port of these.
+    pub answers: BTreeMap<ServiceKey, AppliedAnswers>,
+    /// The flags of the settings.
+    pub flags: u64,
     /// Destinations of services that are no more, by id.
     pub orphans: Vec<AppliedServer>,
     /// Service ids that must not be given out: of services and of orphans.
@@ -103,6 +111,7 @@ impl Applied {
                 weight: identity.weight,
                 order,
                 retired: hop.flags & NextHop::RETIRED != 0,
+                method: hop.method(),
             });
         }
         let mut services = BTreeMap::new();
@@ -115,7 +124,24 @@ impl Applied {
             services.insert(key, read_service(store, id, servers));
         }
         service_ids.extend(by_service.keys());
-        Self { services, orphans: by_service.into_values().flatten().collect(), service_ids, free }
+        let answers = answers(store).map(|(key, answers)| {
+            let owners = match answers {
+                Answers::One(owner) => [owner].into(),
+                Answers::Several { offset, count } => {
+                    let words = store.rings().iter().skip(offset as usize).take(count.into());
+                    words.map(|word| Owner::from_word(word.load())).collect()
+                }
+            };
+            (key, AppliedAnswers { answers, owners })
+        });
+        Self {
+            services,
+            answers: answers.collect(),
+            flags: store.settings().flags.load(),
+            orphans: by_service.into_values().flatten().collect(),
+            service_ids,
+            free,
+        }
     }
 }
 

@@ -3,11 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use lb_common::layout::{Destination, DestinationRef, Identity, NextHop, RING_HEADER, Service, mac_word};
+use lb_common::layout::{
+    Destination, DestinationRef, Identity, Method, NextHop, RING_HEADER, Service, Virtual, mac_word,
+};
 use lb_common::net::{Be16, Be128, MacAddress};
 
+use super::desired::ServiceKey;
 use super::plan::Step;
-use super::store::{Store, StoreError, insert_service, remove_service};
+use super::store::{Store, StoreError, insert_service, remove_answers, remove_service, set_answers};
 
 /// How frames get to a real server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +20,17 @@ pub enum Hop {
     /// Through an interface.
     Link {
         /// The real server's MAC.
+        to: MacAddress,
+        /// The interface's own MAC.
+        from: MacAddress,
+        /// The interface's index.
+        interface: u32,
+        /// VLAN id, 0 for untagged.
+        vlan: u16,
+    },
+    /// Through a router on a segment of the director's. Direct routing does not get there.
+    Router {
+        /// The router's MAC.
         to: MacAddress,
         /// The interface's own MAC.
         from: MacAddress,
@@ -44,14 +58,15 @@ pub fn apply<S: Store>(store: &mut S, steps: &[Step], hops: &Hops) -> Result<(),
 
 fn take<S: Store>(store: &mut S, step: &Step, hops: &Hops) -> Result<(), StoreError> {
     match step {
-        Step::AddServer { reference, service, key, weight, order } => {
+        Step::AddServer { reference, service, key, weight, order, method } => {
             store.clear_traffic(reference.id())?;
             let Some(destination) = store.destinations().get(reference.id() as usize) else { return Ok(()) };
             let identity = Identity { service: *service, port: Be16::new(key.port), weight: *weight };
             destination.identity.store(identity.to_word());
             write_address(destination, key.address, *order);
             let generation = reference.generation();
-            write_hop(destination, NextHop { generation, ..NextHop::default() }, hops.get(&key.address));
+            let hop = NextHop { generation, flags: *method as u8, ..NextHop::default() };
+            write_hop(destination, hop, hops.get(&key.address));
         }
         Step::Revive { reference, weight, order } => {
             if let Some(destination) = own(store, *reference) {
@@ -82,7 +97,27 @@ fn take<S: Store>(store: &mut S, step: &Step, hops: &Hops) -> Result<(), StoreEr
                 schedule.ring.publish(place.to_word());
             }
         }
-        Step::AddService { key, id } => insert_service(store, key, Service::alone(*id))?,
+        Step::Method { reference, method } => {
+            if let Some(destination) = own(store, *reference) {
+                let hop = NextHop::from_word(destination.next_hop.load());
+                let flags = hop.flags & !NextHop::METHOD | *method as u8;
+                let address = super::applied::address_of(destination);
+                write_hop(destination, NextHop { flags, ..hop }, hops.get(&address));
+            }
+        }
+        Step::WriteOwners { offset, owners } => {
+            for (word, owner) in store.rings().iter().skip(*offset as usize).zip(owners) {
+                word.store(owner.to_word());
+            }
+        }
+        Step::SetAnswers { key, answers } => set_answers(store, key, *answers)?,
+        Step::RemoveAnswers { key } => remove_answers(store, key),
+        Step::AddService { key, id } => {
+            if let Some(own) = store.virtuals().get(usize::from(*id)) {
+                write_virtual(own, key);
+            }
+            insert_service(store, key, Service::alone(*id))?;
+        }
         Step::RemoveService { key } => remove_service(store, key),
         Step::Retire { reference } => {
             if let Some(destination) = own(store, *reference) {
@@ -112,15 +147,28 @@ fn set_retired(destination: &Destination, retired: bool) {
     destination.next_hop.store(NextHop { flags, ..hop }.to_word());
 }
 
-fn write_address(destination: &Destination, address: IpAddr, order: u32) {
-    let (family, bytes) = match address {
+/// An address as two words; IPv4 in the first four bytes.
+fn words_of(address: IpAddr) -> [u64; 2] {
+    let bytes = match address {
         IpAddr::V4(address) => {
             let [a, b, c, d] = address.octets();
-            (4u64, [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+            [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
         }
-        IpAddr::V6(address) => (6, address.octets()),
+        IpAddr::V6(address) => address.octets(),
     };
-    let [first, second] = Be128::from_wire(bytes).words();
+    Be128::from_wire(bytes).words()
+}
+
+fn write_virtual(own: &Virtual, key: &ServiceKey) {
+    let [first, second] = words_of(key.address);
+    own.address[0].store(first);
+    own.address[1].store(second);
+    own.port.store(u64::from(Be16::new(key.port).bits()) | u64::from(key.protocol) << 16);
+}
+
+fn write_address(destination: &Destination, address: IpAddr, order: u32) {
+    let family: u64 = if address.is_ipv4() { 4 } else { 6 };
+    let [first, second] = words_of(address);
     destination.address[0].store(first);
     destination.address[1].store(second);
     destination.order.store(family << 32 | u64::from(order));
@@ -128,11 +176,15 @@ fn write_address(destination: &Destination, address: IpAddr, order: u32) {
 
 /// Writes the link, the word that makes it valid last.
 fn write_hop(destination: &Destination, old: NextHop, hop: Option<&Hop>) {
-    let kept = (old.flags & NextHop::RETIRED) | NextHop::IN_USE;
+    let kept = (old.flags & (NextHop::RETIRED | NextHop::METHOD)) | NextHop::IN_USE;
+    // Direct routing gets to a router only, not past it.
+    let hop = hop.filter(|hop| {
+        !matches!(hop, Hop::Router { .. }) || NextHop { flags: kept, ..old }.method() != Method::DirectRouting
+    });
     let new = match hop {
         None => NextHop { mac: [0; 6], flags: kept, ..old },
         Some(Hop::Local) => NextHop { mac: [0; 6], flags: kept | NextHop::LOCAL, ..old },
-        Some(Hop::Link { to, from, interface, vlan }) => {
+        Some(Hop::Link { to, from, interface, vlan } | Hop::Router { to, from, interface, vlan }) => {
             destination.source.store(mac_word(*from, *vlan));
             destination.interface.store(u64::from(*interface));
             NextHop { mac: *to, flags: kept | NextHop::RESOLVED, ..old }

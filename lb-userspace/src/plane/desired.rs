@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use lb_common::layout::SchedulerCode;
+use lb_common::layout::{Method, SchedulerCode};
 use lb_common::net::protocol;
 
 use ipnet::IpNet;
@@ -210,6 +210,16 @@ fn code(scheduler: Scheduler) -> SchedulerCode {
         Scheduler::Lblc => SchedulerCode::Lblc,
         Scheduler::Lblcr => SchedulerCode::Lblcr,
         Scheduler::Twos => SchedulerCode::Twos,
+    }
+}
+
+/// The datapath's word for a forwarding method.
+pub fn method(forwarding: Forwarding) -> Method {
+    match forwarding {
+        Forwarding::Dr => Method::DirectRouting,
+        Forwarding::Nat => Method::Nat,
+        Forwarding::Tun => Method::Tunnel,
+        Forwarding::FullNat => Method::FullNat,
     }
 }
 

@@ -6,11 +6,13 @@
 //! them. What a step leaves behind when the process dies after it is a state that the next plan starts from:
 //! the tables themselves are the only record.
 
+pub mod answers;
 pub mod applied;
 pub mod apply;
 pub mod desired;
 pub mod janitor;
 pub mod plan;
+pub mod routes;
 pub mod standby;
 pub mod store;
 

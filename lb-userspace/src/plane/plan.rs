@@ -7,11 +7,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lb_common::layout::{DestinationRef, RING_HEADER, RingPlace, SchedulerCode, Settings};
+use lb_common::layout::{
+    Answers, DestinationRef, Method, Owner, RING_HEADER, RingPlace, SchedulerCode, Settings,
+};
 use lb_common::sched::{self, Candidate, WrrBounds, WrrState};
 
+use super::answers;
 use super::applied::{Applied, AppliedServer, AppliedService};
-use super::desired::{Desired, DesiredServer, DesiredService, ServerKey, ServiceKey};
+use super::desired::{Desired, DesiredServer, DesiredService, ServerKey, ServiceKey, method};
 
 /// One change of one table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +31,34 @@ pub enum Step {
         weight: u32,
         /// Its place in the list.
         order: u32,
+        /// How packets get to it.
+        method: Method,
+    },
+    /// Packets get to a real server in another way.
+    Method {
+        /// Its id and generation.
+        reference: DestinationRef,
+        /// How.
+        method: Method,
+    },
+    /// Writes a list of whom answers may belong to, where none is in use.
+    WriteOwners {
+        /// Where among the rings.
+        offset: u32,
+        /// Whom.
+        owners: Vec<Owner>,
+    },
+    /// Says whose the answers from a real server's address and port are.
+    SetAnswers {
+        /// Protocol, address and port.
+        key: ServiceKey,
+        /// Whose.
+        answers: Answers,
+    },
+    /// Says that they are nobody's.
+    RemoveAnswers {
+        /// Protocol, address and port.
+        key: ServiceKey,
     },
     /// A real server that was retired comes back, at the head of the list.
     Revive {
@@ -105,6 +136,12 @@ pub enum PlanError {
         capacity: usize,
     },
     /// The rings' table is full.
+    #[error("real server {server}: no room to list the virtual servers it is in; use smaller weights")]
+    NoOwnerSpace {
+        /// Protocol, address and port.
+        server: ServiceKey,
+    },
+    /// The rings' table is full.
     #[error(
         "virtual server {service}: no room for a scheduler's round of {slots} steps; use smaller weights"
     )]
@@ -167,17 +204,27 @@ pub fn plan(
     if planner.missing > 0 {
         return Err(PlanError::TooManyServers { wanted: planner.missing, capacity: limits.servers });
     }
-    let any_port = desired.services.keys().any(|key| key.port == 0);
-    let had_any_port = applied.services.keys().any(|key| key.port == 0);
-    let mut steps = planner.build;
-    if any_port {
-        steps.extend((!had_any_port).then_some(Step::Flags(Settings::ANY_PORT)));
+    let ahead: Vec<Step> =
+        [&planner.build, &planner.publish, &removals].into_iter().flatten().cloned().collect();
+    let owners = answers::owners_after(applied, &ahead);
+    let (mut answers_before, mut answers_after) =
+        answers::steps(applied, &owners, |words| planner.space.take_words(words))
+            .map_err(|server| PlanError::NoOwnerSpace { server })?;
+    let mut flags = 0;
+    if desired.services.keys().any(|key| key.port == 0) {
+        flags |= Settings::ANY_PORT;
     }
+    if !owners.is_empty() {
+        flags |= Settings::NAT;
+    }
+    let both = applied.flags | flags;
+    let mut steps = planner.build;
+    steps.append(&mut answers_before);
+    steps.extend((both != applied.flags).then_some(Step::Flags(both)));
     steps.append(&mut planner.publish);
     steps.append(&mut removals);
-    if !any_port && had_any_port {
-        steps.push(Step::Flags(0));
-    }
+    steps.append(&mut answers_after);
+    steps.extend((both != flags).then_some(Step::Flags(flags)));
     steps.append(&mut planner.retire);
     Ok(steps)
 }
@@ -201,8 +248,9 @@ impl Planner {
                 self.missing += 1;
                 continue;
             };
-            let DesiredServer { key, weight, .. } = *server;
-            self.build.push(Step::AddServer { reference, service: id, key, weight, order });
+            let DesiredServer { key, weight, forwarding, .. } = *server;
+            let method = method(forwarding);
+            self.build.push(Step::AddServer { reference, service: id, key, weight, order, method });
             added.push(Candidate { server: reference, weight });
         }
         let (list, state) = put_at_head(List::new(), WrrState::default(), &added);
@@ -250,9 +298,12 @@ impl Planner {
             old.servers.iter().map(|server| (server.key, server)).collect();
         let mut order = old.servers.iter().map(|server| server.order).max().unwrap_or(0);
         let mut added = List::new();
-        for DesiredServer { key: server, weight, .. } in &new.servers {
-            let weight = *weight;
+        for DesiredServer { key: server, weight, forwarding, .. } in &new.servers {
+            let (weight, method) = (*weight, method(*forwarding));
             order = order.saturating_add(1);
+            if let Some(old) = known.get(server).filter(|old| old.method != method) {
+                self.build.push(Step::Method { reference: old.reference, method });
+            }
             let reference = match known.get(server) {
                 Some(listed) if !listed.retired => continue,
                 Some(retired) => {
@@ -270,6 +321,7 @@ impl Planner {
                         key: *server,
                         weight,
                         order,
+                        method,
                     });
                     reference
                 }
@@ -378,12 +430,20 @@ impl RingSpace {
             let place = service.place;
             (place.offset, place.offset.saturating_add(place.slots).saturating_add(RING_HEADER))
         });
-        Self { used: used.collect(), words, after: if after < words { after } else { 0 } }
+        let lists = applied.answers.values().filter_map(|found| match found.answers {
+            Answers::One(_) => None,
+            Answers::Several { offset, count } => Some((offset, offset.saturating_add(count.into()))),
+        });
+        Self { used: used.chain(lists).collect(), words, after: if after < words { after } else { 0 } }
     }
 
     /// The offset of a free stretch for a ring of `slots`, the first at or behind the last one, else from the start.
     fn take(&mut self, slots: u32) -> Option<u32> {
-        let length = slots.checked_add(RING_HEADER)?;
+        self.take_words(slots.checked_add(RING_HEADER)?)
+    }
+
+    /// As [`RingSpace::take`], for so many words in all.
+    fn take_words(&mut self, length: u32) -> Option<u32> {
         let offset = self.gap(self.after, length).or_else(|| self.gap(0, length))?;
         self.used.insert(offset, offset + length);
         self.after = offset + length;
@@ -406,7 +466,12 @@ impl RingSpace {
 /// Where the next search for ring space should start: behind the last ring that these steps write.
 pub fn ring_space_after(steps: &[Step]) -> Option<u32> {
     steps.iter().rev().find_map(|step| {
-        let Step::WriteRing { place, .. } = step else { return None };
-        Some(place.offset + place.slots + RING_HEADER)
+        if let Step::WriteRing { place, .. } = step {
+            Some(place.offset + place.slots + RING_HEADER)
+        } else if let Step::WriteOwners { offset, owners } = step {
+            Some(offset + u32::try_from(owners.len()).unwrap_or_default())
+        } else {
+            None
+        }
     })
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use aya::maps::MapError;
 use lb_common::conn::{Bucket4, Bucket6};
-use lb_common::layout::{Destination, Schedule, Service, Settings, Traffic};
+use lb_common::layout::{Answers, Destination, Route, Schedule, Service, Settings, Traffic, Virtual};
 use lb_common::memory::MemoryTables;
 use lb_common::net::{Be16, Be32, Be128};
 use lb_common::services::{self, Name4, Name6};
@@ -51,6 +51,10 @@ pub trait Store {
     fn services4(&self) -> &[services::Bucket4];
     /// Buckets of the IPv6 virtual servers.
     fn services6(&self) -> &[services::Bucket6];
+    /// Virtual servers' own addresses by service id.
+    fn virtuals(&self) -> &[Virtual];
+    /// Routes of answers.
+    fn routes(&self) -> &[Route];
     /// A destination's counters.
     fn traffic(&self, destination: u32) -> Result<Traffic, StoreError>;
     /// Sets a destination's counters to zero.
@@ -63,15 +67,36 @@ enum Name {
 }
 
 fn name(key: &ServiceKey) -> Name {
+    name_of(key, key.protocol)
+}
+
+/// The name of the answers from a real server.
+fn answers_name(key: &ServiceKey) -> Name {
+    name_of(key, key.protocol | Answers::PROTOCOL)
+}
+
+fn name_of(key: &ServiceKey, protocol: u8) -> Name {
     let port = Be16::new(key.port);
     match key.address {
-        IpAddr::V4(address) => Name::Four(Name4::new(Be32::from_wire(address.octets()), port, key.protocol)),
-        IpAddr::V6(address) => Name::Six(Name6::new(Be128::from_wire(address.octets()), port, key.protocol)),
+        IpAddr::V4(address) => Name::Four(Name4::new(Be32::from_wire(address.octets()), port, protocol)),
+        IpAddr::V6(address) => Name::Six(Name6::new(Be128::from_wire(address.octets()), port, protocol)),
     }
 }
 
 /// All virtual servers.
 pub fn virtual_servers<S: Store>(store: &S) -> impl Iterator<Item = (ServiceKey, Service)> {
+    entries(store).filter(|(key, _)| key.protocol & Answers::PROTOCOL == 0)
+}
+
+/// Whose the answers of real servers are, by protocol, address and port of these.
+pub fn answers<S: Store>(store: &S) -> impl Iterator<Item = (ServiceKey, Answers)> {
+    entries(store).filter(|(key, _)| key.protocol & Answers::PROTOCOL != 0).map(|(key, service)| {
+        let key = ServiceKey { protocol: key.protocol & !Answers::PROTOCOL, ..key };
+        (key, Answers::from_word(service.to_word()))
+    })
+}
+
+fn entries<S: Store>(store: &S) -> impl Iterator<Item = (ServiceKey, Service)> {
     let four = services::entries::<Name4>(store.services4()).map(|(name, service)| {
         let (address, port, protocol) = name.parts();
         (ServiceKey { protocol, address: IpAddr::from(address.wire()), port: port.host() }, service)
@@ -94,6 +119,28 @@ pub fn insert_service<S: Store>(store: &S, key: &ServiceKey, service: Service) -
         Name::Six(name) => services::insert(store.services6(), name, service),
     };
     if inserted { Ok(()) } else { Err(StoreError::NoRoom { key: *key }) }
+}
+
+/// Says whose the answers from a real server are.
+///
+/// # Errors
+///
+/// [`StoreError::NoRoom`].
+pub fn set_answers<S: Store>(store: &S, key: &ServiceKey, answers: Answers) -> Result<(), StoreError> {
+    let service = Service::from_word(answers.to_word());
+    let inserted = match answers_name(key) {
+        Name::Four(name) => services::insert(store.services4(), name, service),
+        Name::Six(name) => services::insert(store.services6(), name, service),
+    };
+    if inserted { Ok(()) } else { Err(StoreError::NoRoom { key: *key }) }
+}
+
+/// Says that packets from a real server are nobody's answers.
+pub fn remove_answers<S: Store>(store: &S, key: &ServiceKey) {
+    match answers_name(key) {
+        Name::Four(name) => services::remove(store.services4(), name),
+        Name::Six(name) => services::remove(store.services6(), name),
+    }
 }
 
 /// Removes a virtual server, if it is there.
@@ -137,6 +184,14 @@ impl Store for Tables {
         &self.services6
     }
 
+    fn virtuals(&self) -> &[Virtual] {
+        &self.virtuals
+    }
+
+    fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+
     fn traffic(&self, destination: u32) -> Result<Traffic, StoreError> {
         Tables::traffic(self, destination).map_err(|source| StoreError::Traffic { action: "read", source })
     }
@@ -178,6 +233,14 @@ impl Store for MemoryTables {
 
     fn services6(&self) -> &[services::Bucket6] {
         &self.services6
+    }
+
+    fn virtuals(&self) -> &[Virtual] {
+        &self.virtuals
+    }
+
+    fn routes(&self) -> &[Route] {
+        &self.routes
     }
 
     fn traffic(&self, destination: u32) -> Result<Traffic, StoreError> {

@@ -4,7 +4,8 @@ use super::desired::{Desired, DesiredServer, DesiredService, ServerKey, ServiceK
 use super::janitor;
 use super::plan::{Limits, Step, plan};
 use super::store::Store;
-use lb_common::layout::{NextHop, SchedulerCode};
+use crate::config::Forwarding;
+use lb_common::layout::{Answers, Method, NextHop, Owner, SchedulerCode, Settings};
 use lb_common::memory::{MemoryTables, Sizes};
 use proptest::prelude::*;
 use std::net::IpAddr;
@@ -38,21 +39,26 @@ fn hops() -> Hops {
 
 fn desired() -> impl Strategy<Value = Desired> {
     let servers = prop::collection::btree_map(0u8..8, 0u32..6, 0..6);
-    let service = (servers.prop_shuffle_values(), any::<bool>());
+    let service = (servers.prop_shuffle_values(), any::<bool>(), any::<u8>());
     prop::collection::btree_map(0u8..5, service, 0..5).prop_map(|services| Desired {
         rules: Default::default(),
         services: services
             .into_iter()
-            .map(|(number, (servers, wrr))| {
+            .map(|(number, (servers, wrr, nat))| {
                 let scheduler = if wrr { SchedulerCode::Wrr } else { SchedulerCode::Rr };
                 let servers = servers
                     .into_iter()
-                    .map(|(n, weight)| DesiredServer::new(server_key(n), weight))
+                    .map(|(n, weight)| with(server_key(n), weight, nat >> n & 1 != 0))
                     .collect();
                 (service_key(number), DesiredService::new(scheduler, servers))
             })
             .collect(),
     })
+}
+
+fn with(key: ServerKey, weight: u32, nat: bool) -> DesiredServer {
+    let forwarding = if nat { Forwarding::Nat } else { Forwarding::Dr };
+    DesiredServer { forwarding, ..DesiredServer::new(key, weight) }
 }
 
 /// Configurations list servers in any order.
@@ -69,8 +75,10 @@ impl<S: Strategy<Value = std::collections::BTreeMap<u8, u32>> + 'static> Shuffle
 fn reached(tables: &MemoryTables) -> Desired {
     let applied = Applied::read(tables);
     let services = applied.services.iter().map(|(key, service)| {
-        let mut servers: Vec<_> =
-            service.listed().map(|server| DesiredServer::new(server.key, server.weight)).collect();
+        let mut servers: Vec<_> = service
+            .listed()
+            .map(|server| with(server.key, server.weight, server.method == Method::Nat))
+            .collect();
         servers.sort_by_key(|server| server.key);
         (*key, DesiredService::new(service.scheduler.unwrap(), servers))
     });
@@ -100,7 +108,33 @@ fn whole(tables: &MemoryTables) -> Result<(), TestCaseError> {
             stretches.push((service.place.offset, service.place.offset + service.place.slots + 2));
         }
         if key.port == 0 {
-            prop_assert_eq!(tables.settings.flags.load(), 1, "any-port services are looked up");
+            prop_assert!(
+                tables.settings.flags.load() & Settings::ANY_PORT != 0,
+                "any-port services are looked up"
+            );
+        }
+        for server in service.servers.iter().filter(|server| server.method == Method::Nat) {
+            prop_assert!(tables.settings.flags.load() & Settings::NAT != 0, "answers are looked up");
+            let name =
+                ServiceKey { protocol: key.protocol, address: server.key.address, port: server.key.port };
+            let owner = Owner { service: service.id, destination: server.reference };
+            let answers = applied.answers.get(&name);
+            prop_assert!(
+                answers.is_some_and(|found| found.owners.contains(&owner)),
+                "{key}: {name} has no answers"
+            );
+            let own = &tables.virtuals[usize::from(service.id)];
+            prop_assert_eq!(own.port.load() & 0xffff, u64::from(key.port.to_be()));
+        }
+    }
+    for (name, found) in &applied.answers {
+        if let Answers::Several { offset, count } = found.answers {
+            stretches.push((offset, offset + u32::from(count)));
+        }
+        for owner in &found.owners {
+            let service = applied.services.values().find(|service| service.id == owner.service);
+            let server = service.and_then(|s| s.servers.iter().find(|s| s.reference == owner.destination));
+            prop_assert!(server.is_some_and(|s| s.key.address == name.address), "{name} names {owner:?}");
         }
     }
     stretches.sort_unstable();
@@ -137,7 +171,12 @@ proptest! {
         let applied = Applied::read(&tables);
         prop_assert!(applied.orphans.is_empty());
         prop_assert!(applied.services.values().all(|service| service.servers.iter().all(|server| !server.retired)));
+        let steps = plan(&Applied::read(&tables), last, LIMITS, after).unwrap();
+        apply(&mut tables, &steps, &hops()).unwrap();
         whole(&tables)?;
+        let mut servers = last.services.values().flat_map(|service| &service.servers);
+        let translated = servers.any(|server| server.forwarding == Forwarding::Nat);
+        prop_assert_eq!(tables.settings.flags.load() & Settings::NAT != 0, translated);
     }
 }
 

@@ -249,6 +249,10 @@ fn real_server_values() {
     refuses(&nat("address = \"2001:db8::1\""), &[(5, ADDRESS, "address translation keeps the family")]);
     refuses(&nat("address = \"192.168.4.1:0\""), &[(5, ADDRESS, "port 0 is not a port")]);
     refuses(
+        &nat("address = \"192.168.4.1:81\", forwarding = \"full_nat\""),
+        &[(5, ADDRESS, "full_nat is not supported by this version")],
+    );
+    refuses(
         &nat("address = \"192.168.4.1:81\", forwarding = \"tun\""),
         &[(5, ADDRESS, "a tunnel cannot change it")],
     );

@@ -148,12 +148,20 @@ fn any_port_entries_show_the_port_that_was_asked_for() {
 fn a_steady_rate_is_reached_and_forgotten() {
     let mut estimator = Estimator::default();
     let second = u64::from(u8::try_from(PERIOD.as_secs()).unwrap());
-    let steady = Rate { connections: 100, packets: 250_000, bytes: 12_500_000_000 };
+    let steady = Rate {
+        connections: 100,
+        packets: 250_000,
+        bytes: 12_500_000_000,
+        out_packets: 200_000,
+        out_bytes: 9_000_000_000,
+    };
     for _ in 0..200 {
         estimator.tick(Traffic {
             connections: steady.connections * second,
             packets: steady.packets * second,
             bytes: steady.bytes * second,
+            out_packets: steady.out_packets * second,
+            out_bytes: steady.out_bytes * second,
         });
     }
     assert_eq!(estimator.rate(), steady);
@@ -161,7 +169,9 @@ fn a_steady_rate_is_reached_and_forgotten() {
         estimator.tick(Traffic::default());
     }
     assert_eq!(estimator.rate(), Rate::default());
-    estimator.tick(Traffic { connections: u64::MAX, packets: u64::MAX, bytes: u64::MAX });
+    let most = u64::MAX;
+    let all = Traffic { connections: most, packets: most, bytes: most, out_packets: most, out_bytes: most };
+    estimator.tick(all);
     assert!(estimator.rate().bytes > u64::MAX >> 7, "no overflow: {estimator:?}");
 }
 
@@ -180,5 +190,5 @@ fn counters_from_before_and_cleared_counters_make_no_rate() {
     director.tables.clear_traffic(reference.id());
     assert_eq!(tick(&director), Rate::default());
     director.count(HTTP[0], 8, 800, 8_000);
-    assert_eq!(tick(&director), Rate { connections: 1, packets: 100, bytes: 1_000 });
+    assert_eq!(tick(&director), Rate { connections: 1, packets: 100, bytes: 1_000, ..Rate::default() });
 }

@@ -25,7 +25,7 @@ pub use self::{
     link::{Link, PeerXdp, XdpAttachment, XdpMode},
     neighbour::{Neighbour, NeighbourState},
     policy::{NewRoute, NewRule, RouteAction},
-    route::Route,
+    route::{Route, TableHop, TableRoute},
 };
 
 /// How long the kernel may take to answer one request. It answers at once; only a message that this program

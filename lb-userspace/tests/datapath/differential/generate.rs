@@ -9,7 +9,8 @@ use crate::harness::frame::{C_TAG, Frame, S_TAG, TCP, UDP};
 use crate::harness::random::Random;
 use crate::harness::sides::{LIMITS, Side};
 use crate::harness::world::{
-    self, DIRECTOR_MAC, ROUTER, ROUTER_6, client, client6, second_vip, second_vip6, vip, vip6,
+    self, DIRECTOR_MAC, NAT_FAR, NAT1, NAT1_6, NAT2, NAT2_6, ROUTER, ROUTER_6, any_nat_vip, any_nat_vip6,
+    client, client6, nat_vip, nat_vip6, near, near6, second_vip, second_vip6, vip, vip6,
 };
 
 /// One step of a batch.
@@ -82,7 +83,7 @@ impl Change {
 /// A change that leaves the tables whole, as user space makes them.
 fn sound(random: &mut Random) -> Change {
     let small = |random: &mut Random, bound: usize| u32::try_from(random.below(bound)).unwrap();
-    let id = random.below(30);
+    let id = random.below(56);
     match random.below(9) {
         0..=2 => Change::Configure((0..7).map(|_| small(random, 6).saturating_sub(1)).collect()),
         3 => Change::Idle(small(random, 900)),
@@ -112,7 +113,7 @@ fn broken(random: &mut Random) -> Change {
             let value = if random.one_in(3) { u64::MAX } else { random.next() };
             Change::Entry6(random.below(8), random.below(4), random.next() & 0xf_ffff, value)
         }
-        _ => Change::Flags(random.next() & Settings::ANY_PORT),
+        _ => Change::Flags(random.next() & (Settings::ANY_PORT | Settings::NAT)),
     }
 }
 
@@ -150,6 +151,31 @@ fn flow(random: &mut Random, protocol: u8) -> (SocketAddr, SocketAddr) {
     }
 }
 
+/// A flow with the virtual servers behind NAT, as its client or as its real server sends it.
+fn nat_flow(random: &mut Random, protocol: u8) -> (SocketAddr, SocketAddr) {
+    let from = 1000 + u16::from(random.byte() & 7);
+    let clients = [[client(from), client6(from)], [near(from), near6(from)]];
+    let mut clients = random.pick(&clients);
+    if random.one_in(20) {
+        clients[0] = random.pick(&[
+            SocketAddr::new([10, 66, 0, 1].into(), from),
+            SocketAddr::new([10, 77, 0, 1].into(), from),
+            SocketAddr::new([10, 88, 0, 1].into(), from),
+        ]);
+    }
+    let six = usize::from(random.one_in(2));
+    let client = clients[six];
+    if random.one_in(2) {
+        let port = random.pick(if protocol == UDP { &[53, 54, 55, 56] } else { &[80, 8081, 82, 83, 81] });
+        let vip = [nat_vip(port), nat_vip6(port)][six];
+        let any = [any_nat_vip(port), any_nat_vip6(port)][six];
+        return (client, if random.one_in(5) { any } else { vip });
+    }
+    let port = random.pick(if protocol == UDP { &[53, 54, 55, 56] } else { &[8080, 8081, 8082, 8083, 80] });
+    let servers = [[NAT1, NAT2, NAT_FAR], [NAT1_6, NAT2_6, NAT1_6]][six];
+    (SocketAddr::new(random.pick(&servers).address, port), client)
+}
+
 fn transport(random: &mut Random, protocol: u8, from: SocketAddr, to: SocketAddr) -> Frame {
     let data = vec![random.byte(); random.pick(&[0, 1, 8, 40, 600])];
     if protocol == UDP {
@@ -161,7 +187,8 @@ fn transport(random: &mut Random, protocol: u8, from: SocketAddr, to: SocketAddr
 
 fn frame(random: &mut Random) -> Vec<u8> {
     let protocol = random.pick(&[TCP, TCP, UDP]);
-    let (from, to) = flow(random, protocol);
+    let nat = random.one_in(3);
+    let (from, to) = if nat { nat_flow(random, protocol) } else { flow(random, protocol) };
     let six = to.is_ipv6();
     let mut frame = match random.below(10) {
         0 => {
@@ -180,6 +207,9 @@ fn frame(random: &mut Random) -> Vec<u8> {
         }
         _ => transport(random, protocol, from, to),
     };
+    if nat && random.one_in(4) && frame.ports().is_some() && frame.is_whole() {
+        frame = frame.unfinished();
+    }
     if six {
         for _ in 0..random.below(8).saturating_sub(3) {
             let body: &[u8] = if random.one_in(2) { &[0; 7] } else { &[1; 15] };

@@ -88,7 +88,7 @@ pub(crate) fn forwards(sentence: &'static str, packet: Frame, server: Server) ->
         packet,
         verdict,
         counts: Vec::new(),
-        traffic: Some((server, Traffic { connections: 0, packets: 1, bytes })),
+        traffic: Some((server, Traffic { packets: 1, bytes, ..Traffic::default() })),
         entry: None,
     }
 }
@@ -105,6 +105,17 @@ pub(crate) fn opens(sentence: &'static str, packet: Frame, server: Server, state
         traffic.connections = 1;
     }
     case
+}
+
+/// The packet is an answer of a real server, and goes to the client as this frame.
+pub(crate) fn answers(sentence: &'static str, packet: Frame, server: Server, out: Frame) -> Case {
+    let traffic = Traffic { out_packets: 1, out_bytes: packet.ip_length(), ..Traffic::default() };
+    Case {
+        out,
+        verdict: Verdict::Transmit,
+        traffic: Some((server, traffic)),
+        ..forwards(sentence, packet, server)
+    }
 }
 
 impl Case {
@@ -136,7 +147,8 @@ impl Case {
 
     /// The packet is counted for this real server although it does not go out.
     pub(crate) fn traffic(self, server: Server, connections: u64) -> Self {
-        let traffic = Traffic { connections, packets: 1, bytes: self.packet.ip_length() };
+        let traffic =
+            Traffic { connections, packets: 1, bytes: self.packet.ip_length(), ..Traffic::default() };
         Self { traffic: Some((server, traffic)), ..self }
     }
 
@@ -219,6 +231,8 @@ impl Case {
                     connections: after.connections - before.connections,
                     packets: after.packets - before.packets,
                     bytes: after.bytes - before.bytes,
+                    out_packets: after.out_packets - before.out_packets,
+                    out_bytes: after.out_bytes - before.out_bytes,
                 };
                 (addresses.get(&id).copied(), moved)
             })

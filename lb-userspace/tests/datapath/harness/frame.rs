@@ -231,6 +231,42 @@ impl Frame {
         Self { to: server.mac, from: server.from, ttl: self.ttl - 1, ..self }
     }
 
+    /// The frame of an answer to a client beyond the router.
+    pub(crate) fn answered(self) -> Self {
+        Self { to: CLIENT_MAC, from: DIRECTOR_MAC, ttl: self.ttl - 1, ..self }
+    }
+
+    /// From another MAC than the router's.
+    pub(crate) fn from(self, from: MacAddress) -> Self {
+        Self { from, ..self }
+    }
+
+    /// Leaves the checksum to be finished by a network card, as Linux does for a local sender: it holds the sum of
+    /// the pseudo-header alone.
+    pub(crate) fn unfinished(mut self) -> Self {
+        let length = u32::try_from(self.payload.len()).unwrap().to_be_bytes();
+        let mut sum = Sum16BitWords::new().add_4bytes(length).add_2bytes([0, self.protocol]);
+        sum = match (self.source, self.destination) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => sum.add_4bytes(from.octets()).add_4bytes(to.octets()),
+            (IpAddr::V6(from), IpAddr::V6(to)) => sum.add_16bytes(from.octets()).add_16bytes(to.octets()),
+            families => panic!("mixed families: {families:?}"),
+        };
+        let at = if self.protocol == UDP { 6 } else { 16 };
+        self.payload[at..at + 2].copy_from_slice(&(!sum.ones_complement()).to_ne_bytes());
+        self
+    }
+
+    /// Is it no fragment?
+    pub(crate) fn is_whole(&self) -> bool {
+        self.fragment.is_none() && self.extensions.is_empty()
+    }
+
+    /// Overwrites bytes of the payload.
+    pub(crate) fn patch_payload(mut self, offset: usize, bytes: &[u8]) -> Self {
+        self.payload[offset..offset + bytes.len()].copy_from_slice(bytes);
+        self
+    }
+
     /// Where a TCP segment or UDP datagram comes from and goes to, and its protocol.
     pub(crate) fn ports(&self) -> Option<(SocketAddr, SocketAddr, u8)> {
         if !matches!(self.protocol, TCP | UDP) {

@@ -6,7 +6,7 @@ use aya::maps::{HashMap, MapData};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use lb_common::conn::{BUCKET_ENTRIES, Key, Key4, Key6, Ticks, Value};
 use lb_common::forward::forward;
-use lb_common::layout::{FragmentKey, FragmentOwner};
+use lb_common::layout::{FragmentKey, FragmentOwner, Neighbour};
 use lb_common::memory::{self, MemoryTables, Sizes};
 use lb_common::packet::MemoryPacket;
 use lb_common::verdict::{Reason, Verdict};
@@ -17,13 +17,14 @@ use lb_userspace::plane::applied::Applied;
 use lb_userspace::plane::apply::{Hops, apply};
 use lb_userspace::plane::desired::Desired;
 use lb_userspace::plane::plan::{Limits, plan};
-use lb_userspace::plane::store::{Store, remove_service, virtual_servers};
+use lb_userspace::plane::routes::write_routes;
+use lb_userspace::plane::store::{self, Store, remove_service, virtual_servers};
 use nix::time::{ClockId, clock_gettime};
 
-use super::world::{DIRECTOR_MAC, INGRESS};
+use super::world::{self, DIRECTOR_MAC, INGRESS};
 
 /// What a test may use of the tables; both sides have at least this much.
-pub(crate) const LIMITS: Limits = Limits { servers: 64, services: 40, ring_words: 4096 };
+pub(crate) const LIMITS: Limits = Limits { servers: 96, services: 64, ring_words: 4096 };
 /// Seed of the connection tables.
 pub(crate) const SEED: u64 = 0x5eed;
 
@@ -43,6 +44,7 @@ impl From<Verdict> for Action {
             Verdict::Drop(_) => Self::Drop,
             Verdict::Transmit => Self::Transmit,
             Verdict::Redirect(_) => Self::Redirect,
+            Verdict::Next(_) => panic!("no verdict of a frame in plain memory"),
         }
     }
 }
@@ -57,6 +59,9 @@ pub(crate) trait Side {
     /// The verdict of the latest frame, where it can be known.
     fn verdict(&self) -> Option<Verdict>;
     fn reason(&self, reason: Reason) -> u64;
+    /// Clients on the segment that were learnt.
+    fn neighbours(&self) -> Vec<([u64; 2], Neighbour)>;
+    fn forget_neighbours(&mut self);
     fn fragments(&self) -> Vec<(FragmentKey, FragmentOwner)>;
     fn set_fragment(&mut self, key: &FragmentKey, owner: Option<&FragmentOwner>);
 
@@ -66,6 +71,11 @@ pub(crate) trait Side {
         for (key, _) in services {
             remove_service(self.store(), &key);
         }
+        let answered: Vec<_> = store::answers(self.store()).map(|(key, _)| key).collect();
+        for key in answered {
+            store::remove_answers(self.store(), &key);
+        }
+        self.forget_neighbours();
         for (key, _) in self.fragments() {
             self.set_fragment(&key, None);
         }
@@ -90,6 +100,7 @@ pub(crate) trait Side {
         }
         memory::initialise(store.settings(), SEED, buckets, buckets);
         store.settings().flags.store(0);
+        store.settings().routes.store(0);
         for interface in &store.settings().interfaces {
             interface.index.store(0);
             interface.mac.store(0);
@@ -102,6 +113,7 @@ pub(crate) trait Side {
         let applied = Applied::read(self.store());
         let steps = plan(&applied, desired, LIMITS, 0).unwrap();
         apply(self.store_mut(), &steps, hops).unwrap();
+        assert!(write_routes(self.store(), &world::ways(), hops));
     }
 
     /// Lets time pass: everything was seen `ticks` earlier.
@@ -195,6 +207,14 @@ impl Side for Host {
         self.tables.reason(reason)
     }
 
+    fn neighbours(&self) -> Vec<([u64; 2], Neighbour)> {
+        self.tables.neighbours.lock().unwrap().iter().map(|(key, value)| (*key, *value)).collect()
+    }
+
+    fn forget_neighbours(&mut self) {
+        self.tables.neighbours.lock().unwrap().clear();
+    }
+
     fn fragments(&self) -> Vec<(FragmentKey, FragmentOwner)> {
         self.tables.fragments.lock().unwrap().iter().map(|(key, owner)| (*key, *owner)).collect()
     }
@@ -213,6 +233,7 @@ impl Side for Host {
 pub(crate) struct Kernel {
     loaded: Loaded,
     fragments: HashMap<MapData, FragmentKey, FragmentOwner>,
+    neighbours: HashMap<MapData, [u64; 2], Neighbour>,
     out: Vec<u8>,
 }
 
@@ -232,8 +253,13 @@ impl Kernel {
         let connections = buckets * 2;
         let mut loaded = load(None, Capacity { ipv4: connections, ipv6: connections }).unwrap();
         let fragments = loaded.ebpf.take_map(maps::FRAGMENTS).unwrap();
-        let mut kernel =
-            Self { loaded, fragments: HashMap::try_from(fragments).unwrap(), out: vec![0; 4096] };
+        let neighbours = loaded.ebpf.take_map(maps::NEIGHBOURS).unwrap();
+        let mut kernel = Self {
+            loaded,
+            fragments: HashMap::try_from(fragments).unwrap(),
+            neighbours: HashMap::try_from(neighbours).unwrap(),
+            out: vec![0; 4096],
+        };
         kernel.clear(buckets);
         Some(kernel)
     }
@@ -282,6 +308,16 @@ impl Side for Kernel {
 
     fn reason(&self, reason: Reason) -> u64 {
         self.tables().reason(reason).unwrap()
+    }
+
+    fn neighbours(&self) -> Vec<([u64; 2], Neighbour)> {
+        self.neighbours.iter().map(Result::unwrap).collect()
+    }
+
+    fn forget_neighbours(&mut self) {
+        for (key, _) in self.neighbours() {
+            self.neighbours.remove(&key).unwrap();
+        }
     }
 
     fn fragments(&self) -> Vec<(FragmentKey, FragmentOwner)> {

@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use lb_common::layout::SchedulerCode;
 use lb_common::net::MacAddress;
+use lb_userspace::config::Forwarding;
+use lb_userspace::net::routes::{Way, Ways};
 use lb_userspace::plane::apply::{Hop, Hops};
 use lb_userspace::plane::desired::{Desired, DesiredServer, DesiredService, ServerKey, ServiceKey};
 
@@ -51,6 +53,18 @@ pub(crate) const FAR: Server =
 pub(crate) const TAGGED: Server = Server { vlan: 8, ..server(four(10, 8, 0, 1), 8) };
 /// On VLAN 8, IPv6.
 pub(crate) const TAGGED_6: Server = Server { vlan: 8, ..server(six(0x8), 8) };
+/// Behind NAT.
+pub(crate) const NAT1: Server = server(four(172, 16, 0, 100), 0x21);
+pub(crate) const NAT2: Server = server(four(172, 16, 0, 200), 0x22);
+pub(crate) const NAT1_6: Server = server(six(0x1100), 0x21);
+pub(crate) const NAT2_6: Server = server(six(0x1200), 0x22);
+/// Behind NAT and another interface, on VLAN 8.
+pub(crate) const NAT_FAR: Server = Server {
+    from: [2, 0, 0, 0, 0, 7],
+    interface: OTHER_INTERFACE,
+    vlan: 8,
+    ..server(four(172, 17, 0, 1), 0x29)
+};
 /// The director itself.
 pub(crate) const LOCAL: Server = server(four(192, 168, 4, 2), 0);
 pub(crate) const LOCAL_6: Server = server(six(0x2), 0);
@@ -66,6 +80,26 @@ pub(crate) const fn vip(port: u16) -> SocketAddr {
 /// A virtual server on the second VIP.
 pub(crate) const fn second_vip(port: u16) -> SocketAddr {
     SocketAddr::new(four(192, 168, 4, 16), port)
+}
+
+/// A virtual server on the VIP of NAT.
+pub(crate) const fn nat_vip(port: u16) -> SocketAddr {
+    SocketAddr::new(four(192, 168, 4, 17), port)
+}
+
+/// As [`nat_vip`], for any port.
+pub(crate) const fn any_nat_vip(port: u16) -> SocketAddr {
+    SocketAddr::new(four(192, 168, 4, 18), port)
+}
+
+/// As [`nat_vip`], IPv6.
+pub(crate) const fn nat_vip6(port: u16) -> SocketAddr {
+    SocketAddr::new(six(0x17), port)
+}
+
+/// As [`any_nat_vip`], IPv6.
+pub(crate) const fn any_nat_vip6(port: u16) -> SocketAddr {
+    SocketAddr::new(six(0x18), port)
 }
 
 /// A virtual server on the first IPv6 VIP.
@@ -88,6 +122,38 @@ pub(crate) const fn client6(port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 0x10)), port)
 }
 
+/// A client on the director's segment, and this port.
+pub(crate) const fn near(port: u16) -> SocketAddr {
+    SocketAddr::new(four(192, 0, 2, 10), port)
+}
+
+/// As [`near`], IPv6.
+pub(crate) const fn near6(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xeeee, 0, 0, 0, 0, 0x10)), port)
+}
+
+/// The MAC of a client on the director's segment.
+pub(crate) const NEAR_MAC: MacAddress = [2, 0, 0, 0, 0, 0x44];
+
+/// The router to most clients, whose MAC is [`CLIENT_MAC`].
+const GATEWAY: IpAddr = four(192, 168, 4, 1);
+const GATEWAY_6: IpAddr = six(1);
+
+/// Where answers go: to the clients by a router, to those of 192.0.2.0/24 and 2001:db8:eeee::/48 on the segment, to
+/// those of 10.66.0.0/16 by a router that does not answer; 10.77.0.0/16 is refused.
+pub(crate) fn ways() -> Ways {
+    let net = |text: &str| text.parse().unwrap();
+    vec![
+        (net("198.51.100.0/24"), Way::Router(GATEWAY)),
+        (net("192.0.2.0/24"), Way::Segment),
+        (net("10.66.0.0/16"), Way::Router(four(192, 168, 4, 9))),
+        (net("10.77.0.0/16"), Way::Refused),
+        (net("2001:db8:ffff::/48"), Way::Router(GATEWAY_6)),
+        (net("2001:db8:eeee::/48"), Way::Segment),
+        (net("203.0.113.0/24"), Way::Router(GATEWAY)),
+    ]
+}
+
 /// A router between client and director.
 pub(crate) const ROUTER: IpAddr = four(203, 0, 113, 1);
 pub(crate) const ROUTER_6: IpAddr = six(0xfe);
@@ -102,6 +168,13 @@ pub(crate) fn service(scheduler: SchedulerCode, port: u16, servers: &[(Server, u
     let key = |server: &Server| ServerKey { address: server.address, port };
     let servers = servers.iter().map(|(server, weight)| DesiredServer::new(key(server), *weight)).collect();
     DesiredService::new(scheduler, servers)
+}
+
+/// A service behind NAT, all of whose real servers listen on this port.
+fn nat_service(port: u16, servers: &[Server]) -> DesiredService {
+    let key = |server: &Server| ServerKey { address: server.address, port };
+    let server = |server| DesiredServer { forwarding: Forwarding::Nat, ..DesiredServer::new(key(server), 1) };
+    DesiredService::new(SchedulerCode::Rr, servers.iter().map(server).collect())
 }
 
 /// Every virtual server of the packet cases.
@@ -121,6 +194,10 @@ pub(crate) fn service(scheduler: SchedulerCode, port: u16, servers: &[(Server, u
 /// | udp 5353 | rr    | web1 web2             |
 ///
 /// The second VIP has port 80 on web1 and any other port on web2; for UDP any port on web1 and web2.
+///
+/// The VIP of NAT has port 80 on nat1:8080, 8081 on nat1:8081 and nat2:8081, 82 and 83 both on nat1:8082, udp 53 on
+/// nat1:53, udp 54 and 55 both on nat1:54, and 81 on a real server behind another interface. Another one has any port
+/// on nat2.
 pub(crate) fn world() -> Desired {
     use SchedulerCode::{Rr, Wrr};
     let mut desired = Desired::default();
@@ -153,13 +230,37 @@ pub(crate) fn world() -> Desired {
         add(UDP, second(0), Rr, &[(web1, 1), (web2, 1)]);
     }
     add(TCP, vip(81), Rr, &[(FAR, 1)]);
+    let both = [
+        (nat_vip as fn(u16) -> SocketAddr, any_nat_vip as fn(u16) -> SocketAddr, [NAT1, NAT2]),
+        (nat_vip6, any_nat_vip6, [NAT1_6, NAT2_6]),
+    ];
+    for (vip, any, [nat1, nat2]) in both {
+        let services = [
+            (TCP, vip(80), 8080, vec![nat1]),
+            (TCP, vip(8081), 8081, vec![nat1, nat2]),
+            (TCP, vip(82), 8082, vec![nat1]),
+            (TCP, vip(83), 8082, vec![nat1]),
+            (UDP, vip(53), 53, vec![nat1]),
+            (UDP, vip(54), 54, vec![nat1]),
+            (UDP, vip(55), 54, vec![nat1]),
+            (TCP, any(0), 0, vec![nat2]),
+        ];
+        for (protocol, address, port, servers) in services {
+            desired.services.insert(name(protocol, address), nat_service(port, &servers));
+        }
+    }
+    desired.services.insert(name(TCP, nat_vip(81)), nat_service(80, &[NAT_FAR]));
     desired
 }
 
 /// The links of the real servers.
 pub(crate) fn hops() -> Hops {
-    let linked = [WEB1, WEB2, WEB3, WEB1_6, WEB2_6, FAR, TAGGED, TAGGED_6];
+    let linked =
+        [WEB1, WEB2, WEB3, WEB1_6, WEB2_6, FAR, TAGGED, TAGGED_6, NAT1, NAT2, NAT1_6, NAT2_6, NAT_FAR];
     let mut hops: Hops = linked.iter().map(|server| (server.address, link(server))).collect();
+    let router = Hop::Link { to: CLIENT_MAC, from: DIRECTOR_MAC, interface: INGRESS, vlan: 0 };
+    hops.insert(GATEWAY, router);
+    hops.insert(GATEWAY_6, router);
     hops.insert(LOCAL.address, Hop::Local);
     hops.insert(LOCAL_6.address, Hop::Local);
     hops

@@ -4,6 +4,8 @@
 mod connections;
 mod direct;
 mod icmp;
+mod nat;
+mod nat_parts;
 mod parts;
 mod passed;
 mod vlan;
@@ -12,8 +14,17 @@ use crate::harness::case::{BUCKETS, Case};
 use crate::harness::sides::{Host, Kernel, Side};
 
 fn all() -> Vec<Case> {
-    [direct::cases(), connections::cases(), passed::cases(), vlan::cases(), parts::cases(), icmp::cases()]
-        .concat()
+    [
+        direct::cases(),
+        connections::cases(),
+        passed::cases(),
+        vlan::cases(),
+        parts::cases(),
+        icmp::cases(),
+        nat::cases(),
+        nat_parts::cases(),
+    ]
+    .concat()
 }
 
 fn check(side: &mut impl Side) {

@@ -1,0 +1,80 @@
+//! Whose answers come from which real server's address and port: worked out from what a plan leads to, so that it
+//! holds for real servers that are being added and for those that are retired and still have connections.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lb_common::layout::{Answers, DestinationRef, Method, Owner};
+
+use super::applied::Applied;
+use super::desired::{ServerKey, ServiceKey};
+use super::plan::Step;
+
+/// The owners of the answers from a real server: its protocol, address and port.
+pub type Owners = BTreeMap<ServiceKey, BTreeSet<Owner>>;
+
+/// What the tables say of one real server's answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppliedAnswers {
+    /// Its word.
+    pub answers: Answers,
+    /// Whom it names.
+    pub owners: BTreeSet<Owner>,
+}
+
+/// The owners after these steps.
+pub fn owners_after(applied: &Applied, steps: &[Step]) -> Owners {
+    let mut services: BTreeMap<u16, ServiceKey> =
+        applied.services.iter().map(|(key, service)| (service.id, *key)).collect();
+    let mut servers: BTreeMap<DestinationRef, (u16, ServerKey, Method)> = BTreeMap::new();
+    for service in applied.services.values() {
+        servers.extend(service.servers.iter().map(|one| (one.reference, (service.id, one.key, one.method))));
+    }
+    for step in steps {
+        if let Step::AddServer { reference, service, key, method, .. } = step {
+            servers.insert(*reference, (*service, *key, *method));
+        } else if let Step::Method { reference, method } = step {
+            if let Some((_, _, old)) = servers.get_mut(reference) {
+                *old = *method;
+            }
+        } else if let Step::AddService { key, id } = step {
+            services.insert(*id, *key);
+        } else if let Step::RemoveService { key } = step {
+            services.retain(|_, other| other != key);
+        }
+    }
+    let mut owners = Owners::new();
+    for (destination, (service, key, method)) in servers {
+        let Some(virtual_server) = services.get(&service).filter(|_| method.translates()) else { continue };
+        let name = ServiceKey { protocol: virtual_server.protocol, address: key.address, port: key.port };
+        owners.entry(name).or_default().insert(Owner { service, destination });
+    }
+    owners
+}
+
+/// The steps to these owners: what must be done before the virtual servers are there, and what after those that go
+/// are gone. `space` gives the places of lists among the rings.
+pub fn steps(
+    applied: &Applied,
+    owners: &Owners,
+    mut space: impl FnMut(u32) -> Option<u32>,
+) -> Result<(Vec<Step>, Vec<Step>), ServiceKey> {
+    let mut before = Vec::new();
+    for (key, owners) in owners {
+        if applied.answers.get(key).is_some_and(|old| old.owners == *owners) {
+            continue;
+        }
+        let answers = match owners.iter().next().filter(|_| owners.len() == 1) {
+            Some(one) => Answers::One(*one),
+            None => {
+                let owners: Vec<Owner> = owners.iter().copied().take(Answers::MOST.into()).collect();
+                let count = u16::try_from(owners.len()).unwrap_or(Answers::MOST);
+                let offset = space(count.into()).ok_or(*key)?;
+                before.push(Step::WriteOwners { offset, owners });
+                Answers::Several { offset, count }
+            }
+        };
+        before.push(Step::SetAnswers { key: *key, answers });
+    }
+    let gone = applied.answers.keys().filter(|key| !owners.contains_key(key));
+    Ok((before, gone.map(|key| Step::RemoveAnswers { key: *key }).collect()))
+}
