@@ -74,6 +74,10 @@ mod as_root {
                 "{listed}"
             );
 
+            let listed = lbctl(&lab, "list --checks")?;
+            let line = "By order: real server 192.168.4.100:80 of 192.168.4.15:80/tcp is drained";
+            assert!(listed.contains(line), "{listed}");
+
             let error = refused(&lab, "drain 192.168.4.15:80 192.168.4.100 --wait --timeout 500ms")?;
             assert!(error.contains("left; it stays drained, `lbctl enable "), "{error}");
             // The client closes its connections, and the wait ends.

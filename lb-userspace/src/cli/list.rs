@@ -1,6 +1,7 @@
 //! `lbctl list`.
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -17,7 +18,9 @@ use crate::edits::Edits;
 use crate::health::report::Report;
 use crate::list::zero::Baseline;
 use crate::list::{self, Beside};
+use crate::orders::{Done, Order, Orders};
 use crate::path;
+use crate::plane::desired::{ServerKey, ServiceKey};
 
 /// List virtual servers, real servers, connections and counters, as ipvsadm does.
 ///
@@ -50,6 +53,8 @@ struct Checks {
     report: Report,
     /// Of the ways of direct routing; null: the daemon does not say.
     paths: Option<path::Report>,
+    /// What an operator has ordered.
+    orders: Vec<Done>,
 }
 
 /// `lbctl list --checks`.
@@ -73,13 +78,32 @@ async fn checks(command: &ListCommand, out: &mut impl Write) -> anyhow::Result<E
              address shows them all"
         );
     }
+    let orders = Orders::read(&command.instance.instance.orders_file())?;
+    let is_shown = |service: &ServiceKey| {
+        command
+            .list
+            .virtual_server
+            .is_none_or(|endpoint| endpoint == SocketAddr::new(service.address, service.port))
+    };
+    let shown = orders.iter().filter(|(service, ..)| is_shown(service));
     if command.list.json {
-        serde_json::to_writer_pretty(&mut *out, &Checks { report, paths }).map_err(io::Error::from)?;
+        let done = |(service, server, order): (&ServiceKey, &ServerKey, &Order)| Done {
+            virtual_server: (*service).into(),
+            real_server: (*server).into(),
+            order: Some(*order),
+            changed: false,
+        };
+        let orders = shown.map(done).collect();
+        serde_json::to_writer_pretty(&mut *out, &Checks { report, paths, orders })
+            .map_err(io::Error::from)?;
         writeln!(out)?;
     } else {
         out.write_all(report.text(std::time::SystemTime::now()).as_bytes())?;
         if let Some(paths) = &paths {
             path::write_report(paths, out)?;
+        }
+        for (service, server, order) in shown {
+            writeln!(out, "By order: real server {server} of {service} is {order}")?;
         }
     }
     Ok(ExitCode::SUCCESS)

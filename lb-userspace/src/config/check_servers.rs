@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::Thresholds;
 use super::address::{self, Problem, Written};
 use super::check::number;
-use super::checks::{ServerHealth, ServiceHealth};
+use super::checks::{ProbeKind, ServerHealth, ServiceHealth};
 use super::checks_check::{self, Inherited};
 use super::command::command;
 use super::diagnostics::{Report, Span};
@@ -180,6 +180,24 @@ fn sorry_server(
     is_right.then(|| Some(Box::new(server)))
 }
 
+/// Only in direct routing does the way to a real server lead through its VIP.
+fn path_fits(
+    health: &ServerHealth,
+    forwarding: Forwarding,
+    path: &str,
+    span: &Span,
+    report: &mut Report,
+) -> bool {
+    let asks = health.checks.iter().any(|check| check.probe.kind == ProbeKind::Path);
+    if asks && forwarding != Forwarding::Dr {
+        let message = format!("has a path check, but packets get to it by {forwarding}");
+        let help = "use another type of check, or direct routing (forwarding = \"dr\")";
+        report.error(span, path, message, help);
+        return false;
+    }
+    true
+}
+
 /// The address of a server: there, readable and unicast.
 fn written<'f>(
     field: &'f Field<String>,
@@ -266,7 +284,7 @@ fn real_server(
         forwarding,
         commands,
         thresholds: thresholds?,
-        health: health?,
+        health: health.filter(|health| path_fits(health, forwarding, &raw.path, &raw.span, report))?,
     })
 }
 

@@ -23,6 +23,8 @@ const PERIOD: Duration = Duration::from_secs(10);
 const PACE: Duration = Duration::from_millis(5);
 /// Someone whose answer is new, sooner.
 const AGAIN: Duration = Duration::from_secs(3);
+/// Those who are due within this time are asked together.
+const TOGETHER: Duration = Duration::from_millis(200);
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// So many are asked at once.
@@ -179,7 +181,7 @@ async fn run(mut wanted: watch::Receiver<Vec<Key>>, prober: Prober, known: Arc<M
                 known.entry(key).or_insert_with(|| Known::new(seconds_now()));
             }
         }
-        let next = due.values().min().copied();
+        let next = due.values().min().map(|next| (*next).max(Instant::now() + TOGETHER));
         let sleep = async {
             match next {
                 Some(next) => tokio::time::sleep_until(next).await,

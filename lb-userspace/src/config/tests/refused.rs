@@ -394,3 +394,15 @@ address = \"192.168.4.16:81\"
         ],
     );
 }
+
+#[test]
+fn the_path_check_is_for_direct_routing() {
+    let check = "[[virtual_server.check]]\ntype = \"path\"";
+    let text = server(&format!(
+        "{check}\n[[virtual_server.real_server]]\naddress = \"192.168.4.100\"\n\
+         [[virtual_server.real_server]]\naddress = \"192.168.4.200\"\nforwarding = \"nat\""
+    ));
+    let line = text.lines().position(|line| line.contains("192.168.4.200")).unwrap();
+    let message = "has a path check, but packets get to it by nat; use another type of check";
+    refuses(&text, &[(line, "virtual_server[0].real_server[1]", message)]);
+}
