@@ -1,11 +1,9 @@
-//! From what was typed to what is meant: what a check does.
+//! From what was typed to what is meant: what a check does. `checks_http` has the request of `http` and `https`.
 
 use std::net::{IpAddr, SocketAddr};
 
 use super::address::{self, Problem};
-use super::checks::{
-    Bytes, Digest, DnsProbe, HttpMethod, HttpProbe, HttpVersion, Pattern, Probe, ProbeKind, Tls,
-};
+use super::checks::{Bytes, DnsProbe, Pattern, Probe, ProbeKind};
 use super::checks_raw::RawCheck;
 use super::diagnostics::{Report, Span, quoted};
 use super::raw::Field;
@@ -78,10 +76,10 @@ const NETWORK: &[&str] = &["connect", "source_address", "fwmark"];
 const RECORD_TYPES: [&str; 11] =
     ["A", "AAAA", "CNAME", "DNSKEY", "MX", "NS", "PTR", "RRSIG", "SOA", "SRV", "TXT"];
 const MAX_PAYLOAD: usize = 1400;
-/// RFC 9293's, and the greatest `SO_MARK`.
+/// The greatest `SO_MARK`; 0 is none.
 const MAX_MARK: u32 = u32::MAX;
 
-/// keepalived's name, less its own name.
+/// A name that is nobody's (RFC 2606).
 const HELO: &str = "lbctl.invalid";
 
 pub(super) fn probe(asked: &Asked<'_>, report: &mut Report) -> Option<Probe> {
@@ -229,7 +227,9 @@ fn kind(word: &str, raw: &RawCheck, report: &mut Report) -> Option<ProbeKind> {
     let key = |name: &str| format!("{}.{name}", raw.path);
     match word {
         "tcp" => Some(ProbeKind::Tcp),
-        "http" | "https" => http(word == "https", raw, report).map(|http| ProbeKind::Http(Box::new(http))),
+        "http" | "https" => {
+            super::checks_http::http(word == "https", raw, report).map(|http| ProbeKind::Http(Box::new(http)))
+        }
         "smtp" => Some(ProbeKind::Smtp { helo: host_name(&raw.helo, &key("helo"), HELO, report)? }),
         "dns" => dns(raw, report).map(ProbeKind::Dns),
         "udp" => {
@@ -333,174 +333,8 @@ fn dns(raw: &RawCheck, report: &mut Report) -> Option<DnsProbe> {
     Some(DnsProbe { record_type: record_type?, name: name?, expect: text(&raw.expect)? })
 }
 
-fn http(is_tls: bool, raw: &RawCheck, report: &mut Report) -> Option<HttpProbe> {
-    let key = |name: &str| format!("{}.{name}", raw.path);
-    let method =
-        choice(&raw.method, &key("method"), &[("GET", HttpMethod::Get), ("HEAD", HttpMethod::Head)], report);
-    let versions = [("1.1", HttpVersion::Http11), ("1.0", HttpVersion::Http10)];
-    let version = choice(&raw.http_version, &key("http_version"), &versions, report);
-    let path = match &raw.url_path {
-        Field::Absent => Some("/".to_owned()),
-        Field::Refused => None,
-        Field::Given(path, span) => {
-            let fits =
-                path.starts_with('/') && hyper::http::uri::PathAndQuery::try_from(path.as_str()).is_ok();
-            if !fits {
-                let help = "begin it with a slash, and write spaces and the like as %20";
-                report.error(span, key("path"), format!("{} is not a path", quoted(path)), help);
-            }
-            fits.then(|| path.clone())
-        }
-    };
-    let host = match &raw.host {
-        Field::Absent => Some(None),
-        field @ (Field::Refused | Field::Given(..)) => {
-            let fits = |text: &str| text.parse::<hyper::http::uri::Authority>().is_ok();
-            checked(field, &key("host"), "a host name", "write a name such as www.example.org", fits, report)
-                .map(Some)
-        }
-    };
-    let sni = match &raw.sni {
-        Field::Absent => Some(None),
-        field @ (Field::Refused | Field::Given(..)) => {
-            let fits = |text: &str| rustls::pki_types::DnsName::try_from(text).is_ok();
-            checked(field, &key("sni"), "a host name", "write a name such as www.example.org", fits, report)
-                .map(Some)
-        }
-    };
-    let body_regex = match &raw.body_regex {
-        Field::Absent => Some(None),
-        Field::Refused => None,
-        Field::Given(pattern, span) => match regex::bytes::Regex::new(pattern) {
-            Ok(_) => Some(Some(pattern.clone())),
-            Err(error) => {
-                let reason = error.to_string().replace('\n', " ");
-                let message = format!("{} is not a regular expression", quoted(pattern));
-                report.error(span, key("body_regex"), message, format!("correct it: {}", reason.trim()));
-                None
-            }
-        },
-    };
-    let digest = digest(&raw.digest, &key("digest"), report);
-    if method == Some(HttpMethod::Head) {
-        for (name, field) in [("digest", &raw.digest), ("body", &raw.body), ("body_regex", &raw.body_regex)] {
-            if let Field::Given(_, span) = field {
-                report.error(
-                    span,
-                    key(name),
-                    "the answer to HEAD has no body",
-                    "use method = \"GET\", or remove it",
-                );
-            }
-        }
-    }
-    let (headers, status) = (headers(raw, report), status(raw, report));
-    let tls = match is_tls {
-        // As keepalived, which verifies nothing: what is checked is the service, not the certificate.
-        true => Some(Tls { verify: flag(&raw.verify)?, sni: sni? }),
-        false => None,
-    };
-    Some(HttpProbe {
-        tls,
-        method: method?,
-        path: path?,
-        host: host?,
-        version: version?,
-        status: status?,
-        digest: digest?,
-        body: text(&raw.body)?,
-        body_regex: body_regex?,
-        headers: headers?,
-        follow: flag(&raw.follow)?,
-    })
-}
-
-fn status(raw: &RawCheck, report: &mut Report) -> Option<Vec<(u16, u16)>> {
-    let fields = match &raw.status {
-        Field::Absent => return Some(vec![(200, 299)]),
-        Field::Refused => return None,
-        Field::Given(fields, _) => fields,
-    };
-    let mut ranges = Vec::with_capacity(fields.len());
-    let mut is_right = true;
-    for field in fields {
-        let Field::Given(text, span) = field else { continue };
-        let (first, last) = text.split_once('-').unwrap_or((text, text));
-        let code = |text: &str| text.trim().parse::<u16>().ok().filter(|code| (100..=599).contains(code));
-        match (code(first), code(last)) {
-            (Some(first), Some(last)) if first <= last => ranges.push((first, last)),
-            _ => {
-                let span = if span.is_empty() { &raw.span } else { span };
-                let message = format!("{} is neither a status nor a range of them", quoted(text));
-                report.error(
-                    span,
-                    format!("{}.status", raw.path),
-                    message,
-                    "write \"200\" or \"200-299\", from 100 to 599",
-                );
-                is_right = false;
-            }
-        }
-    }
-    if fields.is_empty() {
-        report.error(&raw.span, format!("{}.status", raw.path), "is empty", "write \"200-299\"");
-        is_right = false;
-    }
-    ranges.sort_unstable();
-    is_right.then_some(ranges)
-}
-
-fn headers(raw: &RawCheck, report: &mut Report) -> Option<Vec<(String, String)>> {
-    let fields = match &raw.headers {
-        Field::Absent => return Some(Vec::new()),
-        Field::Refused => return None,
-        Field::Given(fields, _) => fields,
-    };
-    let mut headers = Vec::with_capacity(fields.len());
-    let mut is_right = true;
-    for (name, field) in fields {
-        let Field::Given(value, span) = field else { continue };
-        let fits = hyper::header::HeaderName::try_from(name.as_str()).is_ok()
-            && hyper::header::HeaderValue::try_from(value.as_str()).is_ok();
-        if fits {
-            headers.push((name.to_lowercase(), value.clone()));
-        } else {
-            let message = format!("{} is not a header", quoted(&format!("{name}: {value}")));
-            report.error(
-                span,
-                format!("{}.headers", raw.path),
-                message,
-                "write headers = { accept = \"text/html\" }",
-            );
-            is_right = false;
-        }
-    }
-    headers.sort();
-    is_right.then_some(headers)
-}
-
-fn digest(field: &Field<String>, key: &str, report: &mut Report) -> Option<Option<Digest>> {
-    let (text, span) = match field {
-        Field::Absent => return Some(None),
-        Field::Refused => return None,
-        Field::Given(text, span) => (text, span),
-    };
-    let bytes = hex(text).and_then(|bytes| bytes.into_iter().collect::<Option<Vec<u8>>>());
-    let digest = bytes.and_then(|bytes| {
-        let md5 = <[u8; 16]>::try_from(bytes.as_slice()).map(Digest::Md5);
-        md5.or_else(|_| <[u8; 32]>::try_from(bytes.as_slice()).map(Digest::Sha256)).ok()
-    });
-    if digest.is_none() {
-        let help =
-            "write the 32 hexadecimal digits of an MD5 digest (as genhash prints it) or the 64 of SHA-256";
-        report.error(span, key, format!("{} is not a digest", quoted(text)), help);
-        return None;
-    }
-    Some(digest)
-}
-
 /// Hexadecimal digits with or without blanks between bytes; `XX` is any byte.
-fn hex(text: &str) -> Option<Vec<Option<u8>>> {
+pub(super) fn hex(text: &str) -> Option<Vec<Option<u8>>> {
     let digits: Vec<char> = text.chars().filter(|c| !c.is_whitespace()).collect();
     let (pairs, rest) = digits.as_chunks::<2>();
     let byte = |pair: &[char; 2]| {
@@ -567,7 +401,7 @@ fn host_name(field: &Field<String>, key: &str, default: &str, report: &mut Repor
     checked(field, key, "a host name", "write a name such as lvs1.example.org", fits, report)
 }
 
-fn checked(
+pub(super) fn checked(
     field: &Field<String>,
     key: &str,
     what: &str,
@@ -585,7 +419,7 @@ fn checked(
     }
 }
 
-fn choice<T: Copy + Default>(
+pub(super) fn choice<T: Copy + Default>(
     field: &Field<String>,
     key: &str,
     choices: &[(&str, T)],
@@ -609,7 +443,7 @@ fn choice<T: Copy + Default>(
     found
 }
 
-fn text(field: &Field<String>) -> Option<Option<String>> {
+pub(super) fn text(field: &Field<String>) -> Option<Option<String>> {
     match field {
         Field::Absent => Some(None),
         Field::Refused => None,
@@ -617,7 +451,7 @@ fn text(field: &Field<String>) -> Option<Option<String>> {
     }
 }
 
-fn flag(field: &Field<bool>) -> Option<bool> {
+pub(super) fn flag(field: &Field<bool>) -> Option<bool> {
     match field {
         Field::Absent => Some(false),
         Field::Refused => None,

@@ -13,6 +13,7 @@ mod check;
 mod check_servers;
 pub mod checks;
 mod checks_check;
+mod checks_http;
 mod checks_probe;
 mod checks_raw;
 mod command;

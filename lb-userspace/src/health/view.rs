@@ -129,8 +129,9 @@ impl Rotation {
         let keeps = service.on_failure == OnFailure::Keep;
         service.servers.retain_mut(|entry| {
             let Some((real, view)) = known.get(&entry.key) else { return true };
-            entry.failed = !view.is_up;
-            if has_sorry || !(view.is_up || self.panics) {
+            // Who is kept in although it failed keeps its connections, too.
+            entry.failed = !view.is_up && (has_sorry || !self.panics);
+            if has_sorry || entry.failed {
                 entry.weight = 0;
                 // Only what is in the tables can have its connections ended there.
                 return real.health.inhibit_on_failure || (entry.failed && !keeps);

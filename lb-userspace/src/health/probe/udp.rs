@@ -14,7 +14,8 @@ pub(super) async fn ask(
     let begun = Instant::now();
     let socket = socket::datagrams(probe).await?;
     socket.send(&payload.0).await?;
-    let mut buffer = vec![0; 65_535];
+    // Of a longer answer the rest is not looked at.
+    let mut buffer = [0; 2048];
     // A refusal (ICMP port unreachable) is what receiving then fails with.
     let received = match expect {
         Some(_) => socket.recv(&mut buffer).await?,

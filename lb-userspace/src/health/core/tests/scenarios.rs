@@ -138,6 +138,16 @@ fn in_panic_all_are_kept() {
 }
 
 #[test]
+fn who_is_kept_in_panic_has_not_failed() {
+    let mut world = World::new(&web("min_up = 50\non_failure = \"reset\"", 2));
+    world.run(SECONDS(3), NONE);
+    let mut desired = Desired::from_config(&world.config);
+    world.view.apply(&world.config, &mut desired);
+    let servers = &desired.services.values().next().unwrap().servers;
+    assert!(servers.iter().all(|server| !server.failed && server.weight == 1), "{servers:?}");
+}
+
+#[test]
 fn a_sorry_server_comes_before_panic() {
     let mut world = World::new(&web("min_up = 50\nsorry_server = \"192.168.4.9\"", 2));
     world.run(SECONDS(3), NONE);
