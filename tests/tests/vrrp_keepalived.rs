@@ -279,6 +279,39 @@ mod as_root {
         });
     }
 
+    /// A director that reaches no real server any more hands over to one that does, and takes over again after it.
+    #[test]
+    fn a_director_without_real_servers_hands_over() {
+        isolated("as_root::a_director_without_real_servers_hands_over", || {
+            let lab = Lab::builder().up()?;
+            let lines = "version = 3\nadvert_interval = \"100ms\"\n\
+                         track_virtual_servers = [\"192.168.4.15:80/tcp\"]";
+            let config = ours(&lab, 150, lines)?;
+            start_real_servers(&lab, &config.vips())?;
+            let one = Director::up(&lab, Node::Lvs1, &config)?;
+            let two = Director::up(&lab, Node::Lvs2, &ours(&lab, 100, lines)?)?;
+            let first = || is(&lab, Node::Lvs1, "MASTER") && is(&lab, Node::Lvs2, "BACKUP");
+            assert!(wait_until(patience(20), first), "{}\n{}", one.log(), two.log());
+            let routes = |word: &str| -> anyhow::Result<()> {
+                for server in ["192.168.4.100", "192.168.4.200"] {
+                    lab.exec(Node::Lvs1, ["ip", "route", word, "unreachable", server])?;
+                }
+                Ok(())
+            };
+            routes("add")?;
+            let moved = || is(&lab, Node::Lvs1, "BACKUP") && is(&lab, Node::Lvs2, "MASTER");
+            assert!(wait_until(patience(20), moved), "{}\n{}", one.log(), two.log());
+            assert_eq!(field(&lab, Node::Lvs1, "/instances/0/effective_priority"), 1);
+            assert_eq!(field(&lab, Node::Lvs1, "/is_ready"), false);
+            let url = format!("http://{}/", lab.web(Family::V4));
+            let served = lab.curl_sequence(&url, 4)?;
+            assert!(served.iter().all(|who| who.starts_with("web")), "{served:?}");
+            routes("del")?;
+            assert!(wait_until(patience(30), first), "{}\n{}", one.log(), two.log());
+            lab.down()
+        });
+    }
+
     #[test]
     fn release_and_take_switch_by_hand() {
         isolated("as_root::release_and_take_switch_by_hand", || {

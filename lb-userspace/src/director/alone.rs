@@ -64,6 +64,7 @@ pub async fn run(
                 }
             }
             news = alone.vrrp.changed() => match news {
+                Some(News::Ended) => anyhow::bail!("the VRRP thread has ended; see the log"),
                 Some(news) => alone.tell(&news),
                 None => {
                     let generation = alone.vrrp.carried().generation;

@@ -98,6 +98,7 @@ pub(super) fn notification(news: &News) -> Option<VrrpEvent> {
     };
     Some(match news {
         News::Instance { instance, to, priority } => of_instance(instance, change(*to)?, *priority),
+        News::Ended => return None,
         News::LowerPriority { instance, priority } => {
             of_instance(instance, VrrpChange::MasterReceivedLowerPriority, *priority)
         }
@@ -113,6 +114,15 @@ pub(super) fn notification(news: &News) -> Option<VrrpEvent> {
 }
 
 impl Director {
+    /// What an earlier daemon carried is carried until VRRP knows better: its connections go on.
+    pub(super) async fn assume_carried(&mut self) {
+        if let Ok(present) = self.netlink().addresses().await {
+            let carried = carried_addresses(self.config());
+            let is_here = |address: &IpAddr| present.iter().any(|known| known.address == *address);
+            self.failover.carried.here = carried.into_iter().filter(is_here).collect();
+        }
+    }
+
     /// Starts the instances of the configuration, if there are any. The tables are as they should be by now.
     pub(super) fn start_vrrp(&mut self) -> anyhow::Result<()> {
         if self.config().vrrp.instances.is_empty() {
@@ -139,8 +149,18 @@ impl Director {
     /// Makes the tables fit the addresses that are carried now, and tells people of transitions.
     pub fn follow_vrrp(&mut self, news: Option<News>) {
         match news {
+            Some(News::Ended) => self.restart_vrrp(),
             Some(news) => self.notify_vrrp(&news),
             None => self.follow_carried(),
+        }
+    }
+
+    /// Without it the addresses would stay here, and another director would take them too.
+    fn restart_vrrp(&mut self) {
+        tracing::error!("the VRRP thread has ended; starting another");
+        self.failover.handle = None;
+        if let Err(error) = self.start_vrrp() {
+            tracing::error!("vrrp: {error:#}");
         }
     }
 

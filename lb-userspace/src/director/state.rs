@@ -152,6 +152,7 @@ impl Director {
 
     async fn bring_up(&mut self, links: &[Link]) -> anyhow::Result<()> {
         self.check_capacity();
+        self.assume_carried().await;
         for note in self.idle_orders(&self.config) {
             tracing::warn!("{note}");
         }
@@ -278,6 +279,10 @@ impl Director {
             )
         };
         self.orders.idle(&names).map(note).collect()
+    }
+
+    pub(super) fn netlink(&self) -> &Netlink {
+        &self.netlink
     }
 
     /// What the configuration in force asks for now.

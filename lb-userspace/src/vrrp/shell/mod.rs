@@ -104,6 +104,8 @@ pub enum News {
         /// The new state.
         to: State,
     },
+    /// The protocol's thread has ended, which it does not by itself.
+    Ended,
     /// A master has heard another one of lower priority.
     LowerPriority {
         /// Which.
@@ -184,7 +186,8 @@ impl Handle {
             biased;
             changed = carried.changed() => match changed {
                 Ok(()) => None,
-                Err(_ended) => std::future::pending().await,
+                // Its sender is the protocol's thread.
+                Err(_ended) => Some(News::Ended),
             },
             Some(news) = news.recv() => Some(news),
         }

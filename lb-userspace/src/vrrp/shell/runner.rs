@@ -18,7 +18,7 @@ use super::settings;
 use super::sockets::{Read, Sockets};
 use super::track::Tracking;
 use super::{Carried, Message, News};
-use crate::config::vrrp::{SyncGroup, Vrrp, VrrpInstance};
+use crate::config::vrrp::{SyncGroup, VirtualAddress, Vrrp, VrrpInstance};
 use crate::vrrp::machine::{Action, Event, FaultCause, Report, Sighting, State};
 use crate::vrrp::packet::{Advert, Check, Datagram, Ipv4Checksum, PRIORITY_LEAVING, Refusal, peek, receive};
 use crate::vrrp::priority::{Effective, effective};
@@ -160,8 +160,22 @@ impl Runner {
         }
     }
 
-    /// Lets those take part that do not yet. Leftovers of a killed daemon stay until a living master is heard: if
-    /// nobody has taken over meanwhile, they are in use.
+    /// Leftovers of a killed daemon stay until a living master is heard: if nobody has taken over meanwhile, they are in
+    /// use.
+    fn find_leftovers(&mut self) {
+        for member in &mut self.members {
+            let is_new = self.routers.get(member.id).is_some_and(|core| core.state() == State::Initialize);
+            let is_present = |own: &VirtualAddress| {
+                let interface = self.interfaces.get(&own.interface);
+                interface.is_some_and(|interface| interface.addresses.contains(&own.address))
+            };
+            if is_new {
+                member.has_leftovers = member.config.addresses().any(is_present);
+            }
+        }
+    }
+
+    /// Lets those take part that do not yet.
     fn start(&mut self) {
         let new: Vec<InstanceId> = self
             .members
@@ -169,17 +183,6 @@ impl Runner {
             .map(|member| member.id)
             .filter(|id| self.state(*id) == State::Initialize)
             .collect();
-        for id in &new {
-            let has_leftovers = self.member(*id).is_some_and(|member| {
-                member.config.addresses().any(|own| {
-                    let interface = self.interfaces.get(&own.interface);
-                    interface.is_some_and(|interface| interface.addresses.contains(&own.address))
-                })
-            });
-            if let Some(member) = self.member_mut(*id) {
-                member.has_leftovers = has_leftovers;
-            }
-        }
         for id in new {
             self.step(id, Event::Ready(self.is_ready));
             self.step(id, Event::Start);
@@ -367,14 +370,14 @@ impl Runner {
             events.push((member.id, fault(source.is_none(), FaultCause::NoAddress)));
         }
         self.open_sockets();
+        self.find_leftovers();
         for (id, event) in events {
             self.step(id, event);
         }
         self.follow_tracking();
-        if !self.has_interfaces {
-            self.has_interfaces = true;
-            self.let_time_pass();
-        }
+        self.has_interfaces = true;
+        self.publish();
+        self.let_time_pass();
     }
 
     /// A pair of sockets for each interface and family that an instance has, and no other.
@@ -653,6 +656,10 @@ impl Runner {
 
     /// As [`Runner::publish`], as if this instance were master already.
     fn publish_with(&self, master: Option<InstanceId>) -> u64 {
+        // Before the interfaces are known nothing is known to be elsewhere.
+        if !self.has_interfaces {
+            return self.carried.borrow().generation;
+        }
         let mut carried = BTreeSet::new();
         for member in &self.members {
             let is_here =
