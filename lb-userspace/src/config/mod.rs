@@ -109,6 +109,15 @@ fn is_syntax_lost(error: &toml::de::Error, end: usize, report: &mut Report) -> b
         report.error(&span, "", "this is no value: strings need quotes", format!("write {value}"));
         return false;
     }
+    let is_keepalived = ["vrrp_instance", "virtual_server", "global_defs"].iter().any(|block| {
+        report.text(&(0..end)).lines().any(|line| line.starts_with(block) && line.trim_end().ends_with('{'))
+    });
+    if is_keepalived {
+        let message = "this is a keepalived.conf";
+        let help = "`lbctl import keepalived FILE` makes a configuration of it, and --keepalived FILE takes it as it is";
+        report.error(&span, "", message, help);
+        return true;
+    }
     let message = format!("this is not TOML: {}", message.replace('\n', ", "));
     let help = "write `key = value` lines under headers such as [director] or [[virtual_server]]; \
                 strings need quotes, numbers and true/false none";

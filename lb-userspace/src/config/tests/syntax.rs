@@ -17,7 +17,7 @@ fn a_duplicate_key_is_reported_with_all_else() {
 #[test]
 fn broken_toml_is_reported_alone() {
     refuses("[director]\ninterfaces = [\"eth0\"\nxdp_mode = 5\n", &[(3, "", "this is not TOML: ")]);
-    refuses("virtual_server 192.168.4.15 80 {\n}\n", &[(1, "", "this is not TOML")]);
+    refuses("virtual_server 192.168.4.15 80 {\n}\n", &[(1, "", "this is a keepalived.conf")]);
 }
 
 #[test]

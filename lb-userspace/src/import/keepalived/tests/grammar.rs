@@ -143,6 +143,8 @@ fn included_files_are_read_where_they_stand() {
 }
 
 proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(96))]
+
     /// Whatever a file has, reading it ends, and what comes out is accepted by our own parser.
     #[test]
     fn any_text_makes_a_configuration(words in proptest::collection::vec(

@@ -254,6 +254,14 @@ fn an_instance_takes_over_all_its_keys() {
 fn the_interfaces_of_vrrp_are_where_packets_arrive() {
     let text = format!("{}{}", instance("virtual_ipaddress {\n192.168.4.15 dev eth2\n}"), checked(""));
     assert_eq!(config(&text).director.interfaces, ["eth0", "eth2"]);
+    assert_eq!(imported(&text).report.worst(), Fate::Taken);
+    let nat = imported(&text.replace("DR", "NAT"));
+    assert!(
+        nat.report
+            .findings
+            .iter()
+            .any(|f| f.fate == Fate::Changed && f.message.contains("towards the real servers"))
+    );
     let guessed = imported(&checked(""));
     assert!(guessed.toml.text.contains("a guess"), "{}", guessed.toml.text);
     let options = Options { config_id: None, interfaces: vec!["bond0".to_owned()] };

@@ -190,3 +190,10 @@ fn wrong_numbers_are_left_out_as_keepalived_does() {
     assert_said(&imported, Fate::NotSupported, &["garp_master_delay 5s", "not a number"]);
     assert_said(&imported, Fate::NotSupported, &["advert_int 300", "0.01 to 255"]);
 }
+
+#[test]
+fn a_keepalived_conf_that_is_given_as_toml_is_recognised() {
+    let error = Config::parse("lbctl.toml", &checked("")).unwrap_err();
+    assert!(error.diagnostics()[0].message.contains("keepalived.conf"), "{error}");
+    assert!(error.diagnostics()[0].help.contains("--keepalived FILE"), "{error}");
+}

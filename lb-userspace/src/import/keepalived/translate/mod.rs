@@ -112,13 +112,19 @@ impl Translation<'_> {
         } else if let Some((_, place)) = self.interfaces.first() {
             let names: Vec<_> = self.interfaces.iter().map(|(name, _)| name.clone()).collect();
             let place = *place;
-            let message = format!(
-                "keepalived need not know where packets arrive; taken are the interfaces of VRRP: {}; \
-                 with --interface others are",
-                names.join(", ")
-            );
+            let shown = names.join(", ");
             self.director.set("interfaces", Value::texts(names), place);
-            self.report.add(Fate::Changed, place, "interface", message);
+            // Answers come back on the side of the real servers, which VRRP need not be on.
+            if self.virtual_servers.iter().any(translates) {
+                let message = format!(
+                    "with NAT the interface towards the real servers is needed too, which keepalived need not know; \
+                     taken are those of VRRP: {shown}; with --interface others are"
+                );
+                self.report.add(Fate::Changed, place, "interface", message);
+            } else {
+                let message = format!("director.interfaces, where packets arrive: {shown}");
+                self.report.add(Fate::Taken, place, "interface", message);
+            }
         } else {
             let name = self.globals.default_interface.clone().unwrap_or_else(|| "eth0".to_owned());
             let message = format!(
@@ -293,6 +299,12 @@ impl Translation<'_> {
         }
         Some(value)
     }
+}
+
+/// Whether a virtual server or one of its real servers is forwarded to by NAT.
+fn translates(server: &Section) -> bool {
+    let is_nat = |section: &Section| section.get("forwarding") == Some(&Value::text("nat"));
+    is_nat(server) || server.inner.iter().any(is_nat)
 }
 
 /// A duration as the configuration file has it.
