@@ -203,7 +203,8 @@ pub enum Action {
     },
     /// Have the virtual addresses, excluded ones, routes and rules.
     AddAddresses,
-    /// Have none of them, whoever added them. Asked for at the start too, for what a crash left.
+    /// Have none of them, whoever added them. Asked for at the start, and by a backup that has a fault or stops, too:
+    /// a crash may have left some.
     RemoveAddresses,
     /// Send gratuitous ARP requests and unsolicited neighbour advertisements.
     SendGarp {

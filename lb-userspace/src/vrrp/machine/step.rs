@@ -481,8 +481,9 @@ impl Instance {
     fn leave(&mut self, to: State, why: Why, actions: &mut Vec<Action>) {
         if self.state == State::Master {
             actions.push(Action::SendAdvert { priority: PRIORITY_LEAVING });
-            actions.push(Action::RemoveAddresses);
         }
+        // A backup may still have what a crash left.
+        actions.push(Action::RemoveAddresses);
         self.hand = match self.hand {
             Some(Hand::Releasing { .. } | Hand::Released) => Some(Hand::Released),
             Some(Hand::Taken { .. }) | None => None,

@@ -27,6 +27,8 @@ use crate::vrrp::sync::{GroupId, InstanceId, Output, Routers};
 
 /// So many packets of a socket are read before time is looked at again: a flood must not stop the clock.
 const BATCH: usize = 64;
+/// How long packets are served after another director was heard at the end: its adverts come before its announcement.
+const ANNOUNCEMENT: Duration = Duration::from_millis(200);
 /// How long an end waits for another director to take over, at most.
 const HANDOVER: Duration = Duration::from_secs(3);
 
@@ -60,6 +62,8 @@ struct Ending {
     done: oneshot::Sender<()>,
     /// The addresses are left as they are until then, if nobody takes them.
     until: Instant,
+    /// Whether there was something to hand over, and nobody has taken it yet.
+    waits: bool,
 }
 
 impl Runner {
@@ -107,11 +111,12 @@ impl Runner {
             let due = self.next_wake();
             tokio::select! {
                 biased;
-                () = readable(&self.sockets) => {}
+                // Before the sockets, which have just been read: a flood of packets must not keep orders out.
                 message = messages.recv() => match message {
                     Some(message) => self.take(message),
                     None => return,
                 },
+                () = readable(&self.sockets) => {}
                 () = sleep_until(due) => self.note_delay(due),
             }
         }
@@ -580,7 +585,8 @@ impl Runner {
         let name = &member.config.name;
         if let Report::TwoMasters(_) = report {
             let instance = Arc::clone(&member.config);
-            drop(self.news.send(News::LowerPriority { instance, priority: member.config.priority }));
+            let priority = self.routers.get(id).map_or(0, |core| core.status(self.now()).effective);
+            drop(self.news.send(News::LowerPriority { instance, priority }));
         }
         if report.is_warning() {
             tracing::warn!("{name}: {report}");
@@ -685,20 +691,26 @@ impl Runner {
     fn begin_end(&mut self, done: oneshot::Sender<()>) {
         let masters = self.members.iter().filter(|member| self.state(member.id) == State::Master);
         // What a backup of the lowest priority waits after priority 0, and a little.
-        let patience = masters
+        let patience: Option<Duration> = masters
             .map(|member| match settings::version(&member.config) {
                 crate::vrrp::packet::Version::V2 => Duration::from_secs(1),
                 crate::vrrp::packet::Version::V3 => member.config.advert_interval,
             })
             .max()
-            .map_or(Duration::ZERO, |skew| (skew + Duration::from_millis(100)).min(HANDOVER));
-        self.ending = Some(Ending { done, until: Instant::now() + patience });
+            .map(|skew| (skew + Duration::from_millis(100)).min(HANDOVER));
+        let until = Instant::now() + patience.unwrap_or_default();
+        self.ending = Some(Ending { done, until, waits: patience.is_some() });
         self.step_all(Event::Release);
     }
 
-    fn has_ended(&self) -> bool {
-        let is_master = || self.members.iter().any(|member| self.state(member.id) == State::Master);
-        self.ending.as_ref().is_some_and(|ending| Instant::now() >= ending.until || !is_master())
+    fn has_ended(&mut self) -> bool {
+        let is_master = self.members.iter().any(|member| self.state(member.id) == State::Master);
+        let Some(ending) = &mut self.ending else { return false };
+        if ending.waits && !is_master {
+            ending.waits = false;
+            ending.until = Instant::now() + ANNOUNCEMENT;
+        }
+        Instant::now() >= ending.until
     }
 
     async fn end(mut self) {
