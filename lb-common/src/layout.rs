@@ -22,6 +22,7 @@ assert_size!(
     Virtual = 32,
     Route = 64,
     Neighbour = 24,
+    Detail = 32,
     FragmentKey = 40,
     FragmentOwner = 16,
     Settings = 1280,
@@ -453,6 +454,18 @@ impl RoutePlaces {
     pub const fn from_word(word: u64) -> Self {
         Self { ipv4: (word as u16, (word >> 16) as u16), ipv6: ((word >> 32) as u16, (word >> 48) as u16) }
     }
+}
+
+/// What tunnels need to know of a destination beside the [`Destination`].
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Detail {
+    /// The director's address towards it, network order; IPv4 in the first four bytes. All zero: not known.
+    pub source: [Word; 2],
+    /// The longest packet of the link towards it; 0: not known.
+    pub mtu: Word,
+    /// Zero.
+    pub reserved: Word,
 }
 
 /// A client on a segment of the director's, as its packets showed it.

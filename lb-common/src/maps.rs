@@ -20,6 +20,8 @@ pub const CONNECTIONS6: &str = "CONNECTIONS6";
 pub const FRAGMENTS: &str = "FRAGMENTS";
 /// One element: [`crate::layout::Settings`].
 pub const SETTINGS: &str = "SETTINGS";
+/// By destination id: [`crate::layout::Detail`].
+pub const DETAILS: &str = "DETAILS";
 /// By service id: [`crate::layout::Virtual`].
 pub const VIRTUALS: &str = "VIRTUALS";
 /// Where answers go: [`crate::layout::Route`], in two halves of [`ROUTES_HALF`], of which one is in use.
@@ -30,7 +32,7 @@ pub const NEIGHBOURS: &str = "NEIGHBOURS";
 pub const REASONS: &str = "REASONS";
 
 /// All of them; each is pinned under its name.
-pub const ALL: [&str; 14] = [
+pub const ALL: [&str; 15] = [
     SERVICES4,
     SERVICES6,
     SCHEDULES,
@@ -41,6 +43,7 @@ pub const ALL: [&str; 14] = [
     CONNECTIONS6,
     FRAGMENTS,
     SETTINGS,
+    DETAILS,
     VIRTUALS,
     ROUTES,
     NEIGHBOURS,

@@ -6,8 +6,8 @@ use std::sync::Mutex;
 
 use crate::conn::{Bucket4, Bucket6, TIMEOUT_SECONDS, Ticks};
 use crate::layout::{
-    Destination, FragmentKey, FragmentOwner, INTERFACE_PROBES, INTERFACE_SLOTS, Interface, LAYOUT_VERSION,
-    Neighbour, Route, Schedule, Settings, Traffic, Virtual, mac_word,
+    Destination, Detail, FragmentKey, FragmentOwner, INTERFACE_PROBES, INTERFACE_SLOTS, Interface,
+    LAYOUT_VERSION, Neighbour, Route, Schedule, Settings, Traffic, Virtual, mac_word,
 };
 use crate::maps::ROUTES_HALF;
 use crate::net::MacAddress;
@@ -58,6 +58,8 @@ pub struct MemoryTables {
     pub connections6: Vec<Bucket6>,
     /// See [`Tables::fragment`].
     pub fragments: Mutex<HashMap<FragmentKey, FragmentOwner>>,
+    /// See [`Tables::detail`].
+    pub details: Vec<Detail>,
     /// See [`Tables::virtual_server`].
     pub virtuals: Vec<Virtual>,
     /// See [`Tables::route`].
@@ -84,6 +86,7 @@ impl MemoryTables {
             connections4: fill(sizes.buckets as usize),
             connections6: fill(sizes.buckets as usize),
             fragments: Mutex::default(),
+            details: fill(sizes.destinations),
             virtuals: fill(sizes.services),
             routes: fill(2 * ROUTES_HALF as usize),
             neighbours: Mutex::default(),
@@ -204,6 +207,10 @@ impl Tables for MemoryTables {
         if let Ok(mut fragments) = self.fragments.lock() {
             fragments.insert(*key, *owner);
         }
+    }
+
+    fn detail(&self, id: u32) -> Option<&Detail> {
+        self.details.get(id as usize)
     }
 
     fn virtual_server(&self, service: u16) -> Option<&Virtual> {

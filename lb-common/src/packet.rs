@@ -1,7 +1,6 @@
 //! Access to one frame, checked on every load and store.
 
-use crate::csum::Sum;
-use crate::forward::nat::{self, Segment};
+use crate::csum;
 use crate::forward::{self, Stage};
 use crate::tables::Tables;
 use crate::verdict::Verdict;
@@ -34,14 +33,17 @@ pub trait Packet {
         forward::uncounted(self, tables, stage)
     }
 
-    /// Writes a segment's checksum from scratch: [`nat::finish`], here or in a function of its own.
+    /// The bits of [`csum::sum`], here or by a function of its own.
     #[inline(always)]
-    fn finish(&mut self, segment: Segment, pseudo: Sum) -> Option<()>
+    fn sum(&self, at: usize, length: usize) -> Option<u64>
     where
         Self: Sized,
     {
-        nat::finish(self, segment, pseudo)
+        csum::sum(self, at, length).map(csum::Sum::bits)
     }
+
+    /// Cuts off what is behind the first `length` bytes. `None`, without a change, if the frame is shorter.
+    fn shrink(&mut self, length: usize) -> Option<()>;
 
     /// See [`Blur`]; plain memory has nobody to hide anything from.
     #[inline(always)]
@@ -97,6 +99,10 @@ impl Packet for MemoryPacket {
             return None;
         }
         Some(())
+    }
+
+    fn shrink(&mut self, length: usize) -> Option<()> {
+        (self.bytes.len() >= length).then(|| self.bytes.truncate(length))
     }
 
     fn ingress(&self) -> u32 {

@@ -4,7 +4,9 @@ use crate::word::Word;
 
 use crate::conn::{Bucket4, Bucket6, Ticks};
 use crate::forward;
-use crate::layout::{Destination, FragmentKey, FragmentOwner, Neighbour, Route, Schedule, Settings, Virtual};
+use crate::layout::{
+    Destination, Detail, FragmentKey, FragmentOwner, Neighbour, Route, Schedule, Settings, Virtual,
+};
 use crate::services;
 use crate::verdict::Reason;
 
@@ -33,6 +35,8 @@ pub trait Tables {
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentOwner>;
     /// Keeps where a datagram's first fragment went; may forget others, may fail silently when overloaded.
     fn remember_fragment(&self, key: &FragmentKey, owner: &FragmentOwner);
+    /// What tunnels need to know of a destination.
+    fn detail(&self, id: u32) -> Option<&Detail>;
     /// A virtual server's own address.
     fn virtual_server(&self, service: u16) -> Option<&Virtual>;
     /// A route for answers.

@@ -101,6 +101,8 @@ reasons! {
     ClientUnresolved = 16, Drop, "client-unresolved";
     /// A local sender left the checksum to a network card, and the segment is too long to sum it up here.
     Unfinished = 17, Drop, "unfinished-checksum";
+    /// Too long for the way to its real server; the sender was told so.
+    TooBig = 18, Note, "too-big";
 }
 
 #[cfg(test)]

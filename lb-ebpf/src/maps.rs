@@ -8,7 +8,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray};
 use lb_common::conn::{Bucket4, Bucket6, Ticks};
 use lb_common::layout::{
-    Destination, FragmentKey, FragmentOwner, Neighbour, Route, Schedule, Settings, Traffic, Virtual,
+    Destination, Detail, FragmentKey, FragmentOwner, Neighbour, Route, Schedule, Settings, Traffic, Virtual,
 };
 use lb_common::maps::{
     DESTINATIONS_MAX, FRAGMENTS_MAX, NEIGHBOURS_MAX, RING_WORDS, ROUTES_HALF, SERVICES as SERVICES_MAX,
@@ -41,6 +41,8 @@ static CONNECTIONS6: Array<Bucket6> = Array::with_max_entries(1, BPF_F_MMAPABLE)
 static FRAGMENTS: LruHashMap<FragmentKey, FragmentOwner> = LruHashMap::with_max_entries(FRAGMENTS_MAX, 0);
 #[map]
 static SETTINGS: Array<Settings> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static DETAILS: Array<Detail> = Array::with_max_entries(DESTINATIONS_MAX, BPF_F_MMAPABLE);
 #[map]
 static VIRTUALS: Array<Virtual> = Array::with_max_entries(SERVICES_MAX + 1, BPF_F_MMAPABLE);
 #[map]
@@ -113,6 +115,11 @@ impl Tables for KernelTables {
     fn remember_fragment(&self, key: &FragmentKey, owner: &FragmentOwner) {
         // A full or contended table costs later fragments their way, and they are counted.
         let _ignored = FRAGMENTS.insert(key, owner, 0);
+    }
+
+    #[inline(always)]
+    fn detail(&self, id: u32) -> Option<&Detail> {
+        DETAILS.get(id)
     }
 
     #[inline(always)]

@@ -7,8 +7,7 @@ use core::hint;
 
 use aya_ebpf::bindings::{xdp_action, xdp_md};
 use aya_ebpf::helpers::bpf_redirect;
-use lb_common::csum::Sum;
-use lb_common::forward::nat::{self, Segment};
+use lb_common::csum;
 use lb_common::forward::{self, Stage, translate, way};
 use lb_common::layout::DestinationRef;
 use lb_common::verdict::Verdict;
@@ -33,7 +32,9 @@ fn action(verdict: Verdict) -> u32 {
 const NEXT: u32 = 1 << 31;
 /// That stage is [`Stage::Translate`], with the destination in the low bits and [`NEW`].
 const TRANSLATE: u32 = 1 << 30;
-const NEW: u32 = 1 << 29;
+/// That stage is [`Stage::Encapsulate`], likewise.
+const ENCAPSULATE: u32 = 1 << 29;
+const NEW: u32 = 1 << 28;
 
 /// The return value of a stage that another one comes after. A stage does not call the next itself: stages would
 /// then share the 512 bytes of stack.
@@ -43,13 +44,17 @@ fn after(stage: Stage) -> u32 {
         Stage::Answer => NEXT,
         Stage::Error => NEXT | 1,
         Stage::Rest => NEXT | 2,
-        Stage::Translate(destination, new) => {
-            NEXT | TRANSLATE | if new { NEW } else { 0 } | destination.to_word() as u32
-        }
+        Stage::Translate(destination, new) => NEXT | TRANSLATE | chosen(destination, new),
+        Stage::Encapsulate(destination, new) => NEXT | ENCAPSULATE | chosen(destination, new),
     }
 }
 
-/// All stages that a frame comes to.
+#[inline(always)]
+fn chosen(destination: DestinationRef, new: bool) -> u32 {
+    destination.to_word() as u32 | if new { NEW } else { 0 }
+}
+
+/// All stages that a frame comes to: the first, and at most two more.
 #[inline(always)]
 pub(crate) fn run(context: *mut xdp_md) -> u32 {
     let first = stage_first(context);
@@ -57,15 +62,18 @@ pub(crate) fn run(context: *mut xdp_md) -> u32 {
         return first;
     }
     hint::cold_path();
-    if first & TRANSLATE != 0 {
-        stage_translate(context, first)
+    let second = if first & TRANSLATE != 0 {
+        return stage_translate(context, first);
+    } else if first & ENCAPSULATE != 0 {
+        return stage_encapsulate(context, first);
     } else if first & 3 == 0 {
-        stage_answer(context)
+        return stage_answer(context);
     } else if first & 3 == 1 {
         stage_error(context)
     } else {
         stage_rest(context)
-    }
+    };
+    if second & NEXT == 0 { second } else { stage_encapsulate(context, second) }
 }
 
 #[unsafe(no_mangle)]
@@ -103,18 +111,26 @@ extern "C" fn stage_translate(context: *mut xdp_md, chosen: u32) -> u32 {
     carry_out(context, Stage::Translate(DestinationRef::from_word(u64::from(chosen)), chosen & NEW != 0))
 }
 
-/// Writes a segment's checksum from scratch.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn stage_encapsulate(context: *mut xdp_md, chosen: u32) -> u32 {
+    carry_out(context, Stage::Encapsulate(DestinationRef::from_word(u64::from(chosen)), chosen & NEW != 0))
+}
+
+/// The bits of `csum::sum`.
 #[inline(always)]
-pub(crate) fn finish(context: *mut xdp_md, segment: Segment, pseudo: Sum) -> bool {
-    let Segment { at, length, protocol, .. } = segment;
-    stage_finish(context, at as u32, length as u32, u32::from(protocol), pseudo.bits()) != 0
+pub(crate) fn sum(context: *mut xdp_md, at: usize, length: usize) -> Option<u64> {
+    let sum = stage_sum(context, at as u32, length as u32);
+    if sum == u64::MAX { None } else { Some(sum) }
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn stage_finish(context: *mut xdp_md, at: u32, length: u32, protocol: u32, pseudo: u64) -> u32 {
-    let segment = Segment { at: at as usize, length: length as usize, protocol: protocol as u8, whole: true };
-    u32::from(nat::finish(&mut XdpPacket::new(context), segment, Sum::from_bits(pseudo)).is_some())
+extern "C" fn stage_sum(context: *mut xdp_md, at: u32, length: u32) -> u64 {
+    match csum::sum(&XdpPacket::new(context), at as usize, length as usize) {
+        Some(sum) => sum.bits(),
+        None => u64::MAX,
+    }
 }
 
 /// See [`way::find`].

@@ -2,10 +2,8 @@
 //! The frame an XDP program was given.
 
 use aya_ebpf::bindings::xdp_md;
-use aya_ebpf::helpers::bpf_xdp_adjust_head;
-use lb_common::csum::Sum;
+use aya_ebpf::helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
 use lb_common::forward::Stage;
-use lb_common::forward::nat::Segment;
 use lb_common::packet::Packet;
 use lb_common::tables::Tables;
 use lb_common::verdict::Verdict;
@@ -95,8 +93,18 @@ impl Packet for XdpPacket {
     }
 
     #[inline(always)]
-    fn finish(&mut self, segment: Segment, pseudo: Sum) -> Option<()> {
-        stages::finish(self.context, segment, pseudo).then_some(())
+    fn sum(&self, at: usize, length: usize) -> Option<u64> {
+        stages::sum(self.context, at, length)
+    }
+
+    #[inline(always)]
+    fn shrink(&mut self, length: usize) -> Option<()> {
+        let by = length as i32 - self.length() as i32;
+        if by > 0 {
+            return None;
+        }
+        // SAFETY: the helper checks what is left; `data` and `data_end` are read anew for every access.
+        if by == 0 || unsafe { bpf_xdp_adjust_tail(self.context, by) } == 0 { Some(()) } else { None }
     }
 
     #[inline(always)]

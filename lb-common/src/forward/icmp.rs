@@ -55,6 +55,10 @@ pub(super) fn icmp<P: Packet, A: Version, T: Tables>(
     let flow = ends.destination.flow(destination_port, service.id);
     let placement = ends.destination.placement(destination_port, source_port);
     let chosen = existing(tables, settings, flow, placement, service, source_port, packet.blur())?;
+    if chosen.is_tunnelled() {
+        hint::cold_path();
+        return Err(packet.stage(tables, chosen.stage()));
+    }
     if chosen.flags() & NextHop::METHOD != 0 {
         hint::cold_path();
         return to_server(packet, tables, link, ip, quote, ends, &chosen);

@@ -8,8 +8,10 @@ mod fragment;
 mod icmp;
 pub mod nat;
 mod place;
+mod refuse;
 mod send;
 pub mod translate;
+mod tunnel;
 mod version;
 pub mod way;
 
@@ -59,8 +61,10 @@ pub enum Stage {
     Error,
     /// A fragment that is not the first.
     Rest,
-    /// For this destination, but not by direct routing; `true` for a new connection.
+    /// For this destination by NAT; `true` for a new connection.
     Translate(DestinationRef, bool),
+    /// For this destination through a tunnel; `true` for a new connection.
+    Encapsulate(DestinationRef, bool),
 }
 
 /// Goes on with a stage and counts what happened.
@@ -107,6 +111,15 @@ fn staged_ip<P: Packet, A: Version, T: Tables>(
             let ports = ports(packet)?;
             let chosen = place::live(tables, reference, new).ok_or(BROKEN)?;
             translate::to_server(packet, tables, link, ip, &ports, &chosen)
+        }
+        Stage::Encapsulate(reference, new) => {
+            let ports = if ip.segment.whole && tunnel::has_ports(ip.segment.protocol) {
+                Some(ports(packet)?)
+            } else {
+                None
+            };
+            let chosen = place::live(tables, reference, new).ok_or(BROKEN)?;
+            tunnel::encapsulate(packet, tables, link, ip, ports, &chosen)
         }
         Stage::Error => icmp(packet, tables, link, ip),
         Stage::Rest => rest(packet, tables, link, ip),
@@ -166,10 +179,6 @@ fn ip4<'t, P: Packet, T: Tables>(packet: &mut P, tables: &'t T, link: &Link) -> 
     let chosen = place(tables, settings, flow, service, &ports, packet.blur(), || {
         placement4(ip.source, ports.source, ports.destination)
     })?;
-    if chosen.flags() & NextHop::METHOD != 0 {
-        hint::cold_path();
-        return Err(packet.stage(tables, Stage::Translate(chosen.reference, chosen.new)));
-    }
     if let Part::First(_) = ip.part {
         hint::cold_path();
         remember(
@@ -178,6 +187,10 @@ fn ip4<'t, P: Packet, T: Tables>(packet: &mut P, tables: &'t T, link: &Link) -> 
             &fragment_key4(ip.source, ip.destination, ip.protocol, identification(ip.part)),
             chosen.reference,
         );
+    }
+    if chosen.flags() & NextHop::METHOD != 0 {
+        hint::cold_path();
+        return Err(packet.stage(tables, chosen.stage()));
     }
     Ok((chosen, ip.length))
 }
@@ -204,10 +217,6 @@ fn ip6<'t, P: Packet, T: Tables>(packet: &mut P, tables: &'t T, link: &Link) -> 
     let chosen = place(tables, settings, flow, service, &ports, packet.blur(), || {
         placement6(ip.source, ports.source, ports.destination)
     })?;
-    if chosen.flags() & NextHop::METHOD != 0 {
-        hint::cold_path();
-        return Err(packet.stage(tables, Stage::Translate(chosen.reference, chosen.new)));
-    }
     if let Part::First(_) = ip.part {
         hint::cold_path();
         remember(
@@ -216,6 +225,10 @@ fn ip6<'t, P: Packet, T: Tables>(packet: &mut P, tables: &'t T, link: &Link) -> 
             &fragment_key6(ip.source, ip.destination, identification(ip.part)),
             chosen.reference,
         );
+    }
+    if chosen.flags() & NextHop::METHOD != 0 {
+        hint::cold_path();
+        return Err(packet.stage(tables, chosen.stage()));
     }
     Ok((chosen, ip.length))
 }
@@ -245,6 +258,9 @@ fn rest<P: Packet, A: Version, T: Tables>(
         return translate::rest_of_answer(packet, tables, settings, link, ip, owner);
     }
     let chosen = place::live(tables, destination, false).ok_or(Reason::UnknownFragment)?;
+    if chosen.is_tunnelled() {
+        return Err(packet.stage(tables, chosen.stage()));
+    }
     if chosen.flags() & NextHop::METHOD != 0 {
         return translate::rest_to_server(packet, tables, link, ip, &chosen);
     }

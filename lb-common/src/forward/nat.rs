@@ -73,7 +73,7 @@ impl<A: Address> Ends<A> {
     /// The sum of the pseudo-header.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "a packet's length is 16 bits")]
-    fn pseudo(self, segment: Segment) -> Sum {
+    pub(super) fn pseudo(self, segment: Segment) -> Sum {
         self.destination
             .add_to(self.source.add_to(Sum::default()))
             .add16(u16::from_ne_bytes([0, segment.protocol]))
@@ -124,7 +124,7 @@ pub fn translate_segment<P: Packet, A: Address>(
     }
     if segment.whole && checksum == old.pseudo(segment).fold() {
         core::hint::cold_path();
-        return packet.finish(segment, new.pseudo(segment));
+        return finish(packet, segment, new.pseudo(segment));
     }
     let changed = old.addresses(new).add(old.ports(new)).applied_to(checksum);
     packet.store(at, as_sent(segment.protocol, changed).to_ne_bytes())
@@ -153,7 +153,7 @@ pub fn can_finish<P: Packet, A: Address>(packet: &P, segment: Segment, ends: End
 pub fn finish<P: Packet>(packet: &mut P, segment: Segment, pseudo: Sum) -> Option<()> {
     let at = segment.at + checksum_offset(segment.protocol);
     packet.store(at, [0; 2])?;
-    let sum = csum::sum(packet, segment.at, segment.length)?;
+    let sum = Sum::from_bits(packet.sum(segment.at, segment.length)?);
     packet.store(at, as_sent(segment.protocol, pseudo.add(sum).checksum()).to_ne_bytes())
 }
 

@@ -3,14 +3,16 @@
 use core::hint;
 
 use crate::conn::{self, Candidate, Event, Key, Key4, Key6, State, Ticks, Value};
-use crate::layout::{Destination, DestinationRef, NextHop, RING_HEADER, RingPlace, Service, Settings};
+use crate::layout::{
+    Destination, DestinationRef, Method, NextHop, RING_HEADER, RingPlace, Service, Settings,
+};
 use crate::net::{Be16, Be32, Be128};
 use crate::parse::Ports;
 use crate::tables::Tables;
 use crate::verdict::{Reason, Verdict};
 use crate::word::Blur;
 
-use super::BROKEN;
+use super::{BROKEN, Stage};
 
 /// The hash that places a flow where there is no entry. It depends on the flow alone, so that it gives the
 /// same real server for every packet and on every director with the same ring.
@@ -71,6 +73,22 @@ pub(super) struct Chosen<'t> {
 }
 
 impl Chosen<'_> {
+    /// Is it reached through a tunnel?
+    #[inline(always)]
+    pub(super) fn is_tunnelled(&self) -> bool {
+        self.flags() & NextHop::METHOD == Method::Tunnel as u8
+    }
+
+    /// The stage that sends packets to it, unless by direct routing.
+    #[inline(always)]
+    pub(super) fn stage(&self) -> Stage {
+        if self.is_tunnelled() {
+            Stage::Encapsulate(self.reference, self.new)
+        } else {
+            Stage::Translate(self.reference, self.new)
+        }
+    }
+
     /// Those of [`NextHop`].
     #[inline(always)]
     pub(super) fn flags(&self) -> u8 {

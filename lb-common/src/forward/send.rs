@@ -64,7 +64,7 @@ pub(super) const VLAN_ID: u16 = 0x0fff;
 
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
-fn decrement_ttl<P: Packet>(packet: &mut P, ip: usize) -> Option<()> {
+pub(super) fn decrement_ttl<P: Packet>(packet: &mut P, ip: usize) -> Option<()> {
     // TTL, protocol and checksum are one word.
     let word = u32::from_be_bytes(packet.load(ip + 8)?);
     let kept = word.wrapping_sub(1 << 24) & 0xffff_0000;
@@ -72,7 +72,7 @@ fn decrement_ttl<P: Packet>(packet: &mut P, ip: usize) -> Option<()> {
 }
 
 /// The low six bytes of a word.
-const MAC: u64 = (1 << 48) - 1;
+pub(super) const MAC: u64 = (1 << 48) - 1;
 
 /// Decrements the TTL or hop limit.
 #[inline(always)]

@@ -20,7 +20,7 @@ use crate::tables::Tables;
 use crate::verdict::{Reason, Verdict};
 use crate::word::Blur;
 
-use super::fragment::{remember, remember_answer};
+use super::fragment::remember_answer;
 use super::nat::{Ends, can_finish, translate_segment};
 use super::place::{Chosen, entry};
 use super::send::{depart, may_go};
@@ -46,10 +46,6 @@ pub(super) fn to_server<P: Packet, A: Version, T: Tables>(
     if chosen.new {
         hint::cold_path();
         learn(packet, tables, settings, link, ip.source);
-    }
-    if ip.is_first {
-        hint::cold_path();
-        remember(tables, settings, &A::fragment_key(ip), chosen.reference);
     }
     let old = Ends {
         source: ip.source,

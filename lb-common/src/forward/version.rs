@@ -13,6 +13,8 @@ use crate::word::{Blur, Word};
 use super::fragment::{fragment_key4, fragment_key6};
 use super::nat::{self, Address, Ends, Quote, Segment};
 use super::place::{Family, placement4, placement6};
+use super::refuse::{write4, write6};
+use super::tunnel::{Inherited, inherit4, inherit6};
 use super::{service4, service6};
 
 /// A packet's IP header and where its parts are. All numbers are blurred: the ways through the parser are one again.
@@ -125,6 +127,22 @@ pub(super) trait Version: Address {
     fn answers<T: Tables>(self, tables: &T, port: Be16, protocol: u8) -> Option<u64>;
     /// From the words of [`Version::words`].
     fn from_words(words: [u64; 2]) -> Self;
+    /// Bytes of an ICMP error's headers.
+    const ERROR: usize;
+    /// Bytes of a packet that an ICMP error quotes at most: 576 (RFC 1812 section 4.3.2.3) or 1,280 (RFC 4443 section
+    /// 2.4) in all.
+    const QUOTED: usize;
+
+    /// Decrements the TTL of a header at `at`, and says what an outer header takes from it.
+    fn hop_on<P: Packet>(packet: &mut P, at: usize) -> Option<Inherited>;
+    /// Writes the headers of an ICMP error that a packet is too big, in front of what it quotes of it.
+    fn write_error<P: Packet>(
+        packet: &mut P,
+        at: usize,
+        ip: &Arrived<Self>,
+        quoted: usize,
+        mtu: u16,
+    ) -> Option<()>;
     /// The hash that places a flow of this client: see [`placement4`].
     fn placement(self, client_port: Be16, port: Be16) -> u64;
     /// The virtual server of an address, port and protocol.
@@ -150,6 +168,8 @@ pub(super) trait Version: Address {
 
 impl Version for Be32 {
     type Key = Key4;
+    const ERROR: usize = 28;
+    const QUOTED: usize = 548;
     const IS_IPV6: bool = false;
 
     #[inline(always)]
@@ -193,6 +213,22 @@ impl Version for Be32 {
     fn answers<T: Tables>(self, tables: &T, port: Be16, protocol: u8) -> Option<u64> {
         let name = Name4::new(self, port, protocol | Answers::PROTOCOL);
         Some(services::find(name, |index| tables.services4(index))?.to_word())
+    }
+
+    #[inline(always)]
+    fn hop_on<P: Packet>(packet: &mut P, at: usize) -> Option<Inherited> {
+        inherit4(packet, at)
+    }
+
+    #[inline(always)]
+    fn write_error<P: Packet>(
+        packet: &mut P,
+        at: usize,
+        ip: &Arrived<Self>,
+        quoted: usize,
+        mtu: u16,
+    ) -> Option<()> {
+        write4(packet, at, ip.destination, ip.source, quoted, mtu)
     }
 
     #[inline(always)]
@@ -242,6 +278,8 @@ impl Version for Be32 {
 
 impl Version for Be128 {
     type Key = Key6;
+    const ERROR: usize = 48;
+    const QUOTED: usize = 1232;
     const IS_IPV6: bool = true;
 
     #[inline(always)]
@@ -283,6 +321,22 @@ impl Version for Be128 {
     fn answers<T: Tables>(self, tables: &T, port: Be16, protocol: u8) -> Option<u64> {
         let name = Name6::new(self, port, protocol | Answers::PROTOCOL);
         Some(services::find(name, |index| tables.services6(index))?.to_word())
+    }
+
+    #[inline(always)]
+    fn hop_on<P: Packet>(packet: &mut P, at: usize) -> Option<Inherited> {
+        inherit6(packet, at)
+    }
+
+    #[inline(always)]
+    fn write_error<P: Packet>(
+        packet: &mut P,
+        at: usize,
+        ip: &Arrived<Self>,
+        quoted: usize,
+        mtu: u16,
+    ) -> Option<()> {
+        write6(packet, at, ip.destination, ip.source, quoted, mtu)
     }
 
     #[inline(always)]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use aya::Ebpf;
 use aya::maps::{Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use lb_common::conn::{Bucket4, Bucket6};
-use lb_common::layout::{Destination, LAYOUT_VERSION, Route, Schedule, Settings, Traffic, Virtual};
+use lb_common::layout::{Destination, Detail, LAYOUT_VERSION, Route, Schedule, Settings, Traffic, Virtual};
 use lb_common::verdict::Reason;
 use lb_common::word::Word;
 use lb_common::{maps, services};
@@ -72,6 +72,8 @@ pub struct Tables {
     pub services4: Mapped<services::Bucket4>,
     /// IPv6 virtual servers.
     pub services6: Mapped<services::Bucket6>,
+    /// By destination id.
+    pub details: Mapped<Detail>,
     /// By service id.
     pub virtuals: Mapped<Virtual>,
     /// In two halves.
@@ -144,6 +146,7 @@ impl Tables {
             connections6: mapped(maps::CONNECTIONS6, &open(maps::CONNECTIONS6)?)?,
             services4: mapped(maps::SERVICES4, &open(maps::SERVICES4)?)?,
             services6: mapped(maps::SERVICES6, &open(maps::SERVICES6)?)?,
+            details: mapped(maps::DETAILS, &open(maps::DETAILS)?)?,
             virtuals: mapped(maps::VIRTUALS, &open(maps::VIRTUALS)?)?,
             routes: mapped(maps::ROUTES, &open(maps::ROUTES)?)?,
             traffic: typed(maps::TRAFFIC, Map::PerCpuArray(open(maps::TRAFFIC)?))?,

@@ -316,6 +316,7 @@ impl Director {
         let steps = self.plan(desired)?;
         self.ring_space = ring_space_after(&steps).unwrap_or(self.ring_space);
         let result = apply(&mut self.loaded.tables, &steps, &self.hops);
+        self.write_ways();
         self.mark_standby();
         self.pending = result.as_ref().err().map(ToString::to_string);
         if !steps.is_empty() {
@@ -350,7 +351,7 @@ impl Director {
 
     /// Asks for the MACs of all real servers, and waits a little for the answers.
     async fn resolve(&mut self, desired: &Desired, patience: Duration) {
-        self.answering.prepare(desired).await;
+        self.answering.prepare(desired, &self.netlink).await;
         let resolutions = self.resolutions.borrow().clone();
         self.follow_routers(&resolutions);
         let mut wanted = desired.real_addresses();
@@ -480,6 +481,8 @@ impl Director {
     /// know the one and be put on the other.
     pub async fn follow_interfaces(&mut self) {
         let Ok(mut links) = self.netlink.links().await else { return };
+        self.answering.look_up_again(&self.netlink).await;
+        self.write_ways();
         links.retain(|link| self.config.director.interfaces.contains(&link.name));
         for link in &links {
             interfaces::introduce(&self.loaded.tables, link);

@@ -60,6 +60,9 @@ fn take<S: Store>(store: &mut S, step: &Step, hops: &Hops) -> Result<(), StoreEr
     match step {
         Step::AddServer { reference, service, key, weight, order, method } => {
             store.clear_traffic(reference.id())?;
+            if let Some(detail) = store.details().get(reference.id() as usize) {
+                detail.source[0].store(0);
+            }
             let Some(destination) = store.destinations().get(reference.id() as usize) else { return Ok(()) };
             let identity = Identity { service: *service, port: Be16::new(key.port), weight: *weight };
             destination.identity.store(identity.to_word());
@@ -148,7 +151,7 @@ fn set_retired(destination: &Destination, retired: bool) {
 }
 
 /// An address as two words; IPv4 in the first four bytes.
-fn words_of(address: IpAddr) -> [u64; 2] {
+pub(super) fn words_of(address: IpAddr) -> [u64; 2] {
     let bytes = match address {
         IpAddr::V4(address) => {
             let [a, b, c, d] = address.octets();

@@ -10,6 +10,7 @@ pub mod answers;
 pub mod applied;
 pub mod apply;
 pub mod desired;
+pub mod details;
 pub mod janitor;
 pub mod plan;
 pub mod routes;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use aya::maps::MapError;
 use lb_common::conn::{Bucket4, Bucket6};
-use lb_common::layout::{Answers, Destination, Route, Schedule, Service, Settings, Traffic, Virtual};
+use lb_common::layout::{Answers, Destination, Detail, Route, Schedule, Service, Settings, Traffic, Virtual};
 use lb_common::memory::MemoryTables;
 use lb_common::net::{Be16, Be32, Be128};
 use lb_common::services::{self, Name4, Name6};
@@ -51,6 +51,8 @@ pub trait Store {
     fn services4(&self) -> &[services::Bucket4];
     /// Buckets of the IPv6 virtual servers.
     fn services6(&self) -> &[services::Bucket6];
+    /// What tunnels need to know of destinations, by their ids.
+    fn details(&self) -> &[Detail];
     /// Virtual servers' own addresses by service id.
     fn virtuals(&self) -> &[Virtual];
     /// Routes of answers.
@@ -184,6 +186,10 @@ impl Store for Tables {
         &self.services6
     }
 
+    fn details(&self) -> &[Detail] {
+        &self.details
+    }
+
     fn virtuals(&self) -> &[Virtual] {
         &self.virtuals
     }
@@ -233,6 +239,10 @@ impl Store for MemoryTables {
 
     fn services6(&self) -> &[services::Bucket6] {
         &self.services6
+    }
+
+    fn details(&self) -> &[Detail] {
+        &self.details
     }
 
     fn virtuals(&self) -> &[Virtual] {

@@ -10,9 +10,11 @@ use tokio::sync::watch;
 use super::Director;
 use crate::config::Forwarding;
 use crate::net::neighbours::{Reason, Resolution, Resolutions};
+use crate::net::netlink::Netlink;
 use crate::net::routes::{Routes, Way, Ways};
 use crate::plane::apply::Hop;
 use crate::plane::desired::Desired;
+use crate::plane::details::{Details, Near, write_details};
 use crate::plane::routes::write_routes;
 
 /// What is known of these ways; nothing as long as no real server's answers come through the director.
@@ -23,6 +25,8 @@ pub(super) struct Answering {
     routers: BTreeSet<IpAddr>,
     /// The real servers that may be behind a router.
     distant: BTreeSet<IpAddr>,
+    /// The director's side of the ways to the real servers behind tunnels.
+    details: Details,
     /// Whether the operator knows that there are too many routes.
     overflow: bool,
 }
@@ -53,10 +57,12 @@ impl Answering {
     }
 
     /// Learns what is desired, and follows the routing table as soon as some answers come through the director.
-    pub(super) async fn prepare(&mut self, desired: &Desired) {
+    pub(super) async fn prepare(&mut self, desired: &Desired, netlink: &Netlink) {
         let servers = || desired.services.values().flat_map(|service| &service.servers);
         let distant = servers().filter(|server| server.forwarding != Forwarding::Dr);
         self.distant = distant.map(|server| server.key.address).collect();
+        let tunnelled = servers().filter(|server| server.forwarding == Forwarding::Tun);
+        self.look_up(tunnelled.map(|server| server.key.address).collect(), netlink).await;
         let translates = servers().any(|server| server.forwarding.translates());
         if !translates || self.keeper.is_some() {
             return;
@@ -68,6 +74,28 @@ impl Answering {
             }
             Err(error) => tracing::error!("the routing table cannot be followed: {error}"),
         }
+    }
+
+    /// Asks the kernel how it would send to these real servers. Of whom it does not say, nothing is known any more.
+    async fn look_up(&mut self, tunnelled: BTreeSet<IpAddr>, netlink: &Netlink) {
+        self.details.clear();
+        let links = match netlink.links().await {
+            Ok(links) if !tunnelled.is_empty() => links,
+            _ => return,
+        };
+        for address in tunnelled {
+            let Ok(route) = netlink.route_to(address).await else { continue };
+            let link = links.iter().find(|link| link.index == route.ifindex);
+            if let (Some(source), Some(link)) = (route.source, link) {
+                self.details.insert(address, Near { source, mtu: link.mtu });
+            }
+        }
+    }
+
+    /// Asks again: devices and addresses have changed.
+    pub(super) async fn look_up_again(&mut self, netlink: &Netlink) {
+        let tunnelled = self.details.keys().copied().collect();
+        self.look_up(tunnelled, netlink).await;
     }
 
     /// Works out the routers that matter; have they changed?
@@ -115,6 +143,7 @@ impl Director {
 
     /// Writes the ways of answers into the tables.
     pub(super) fn write_ways(&mut self) {
+        write_details(&self.loaded.tables, &self.answering.details);
         let Some((_, ways)) = &self.answering.keeper else { return };
         let fits = write_routes(&self.loaded.tables, &ways.borrow(), &self.hops);
         if !fits && !self.answering.overflow {

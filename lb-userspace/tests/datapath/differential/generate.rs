@@ -10,7 +10,7 @@ use crate::harness::random::Random;
 use crate::harness::sides::{LIMITS, Side};
 use crate::harness::world::{
     self, DIRECTOR_MAC, NAT_FAR, NAT1, NAT1_6, NAT2, NAT2_6, ROUTER, ROUTER_6, any_nat_vip, any_nat_vip6,
-    client, client6, nat_vip, nat_vip6, near, near6, second_vip, second_vip6, vip, vip6,
+    client, client6, nat_vip, nat_vip6, near, near6, second_vip, second_vip6, tun_vip, tun_vip6, vip, vip6,
 };
 
 /// One step of a batch.
@@ -165,6 +165,10 @@ fn nat_flow(random: &mut Random, protocol: u8) -> (SocketAddr, SocketAddr) {
     }
     let six = usize::from(random.one_in(2));
     let client = clients[six];
+    if random.one_in(4) {
+        let port = random.pick(&[80, 81, 82, 83]);
+        return (client, [tun_vip(port), tun_vip6(port)][six]);
+    }
     if random.one_in(2) {
         let port = random.pick(if protocol == UDP { &[53, 54, 55, 56] } else { &[80, 8081, 82, 83, 81] });
         let vip = [nat_vip(port), nat_vip6(port)][six];
@@ -177,7 +181,7 @@ fn nat_flow(random: &mut Random, protocol: u8) -> (SocketAddr, SocketAddr) {
 }
 
 fn transport(random: &mut Random, protocol: u8, from: SocketAddr, to: SocketAddr) -> Frame {
-    let data = vec![random.byte(); random.pick(&[0, 1, 8, 40, 600])];
+    let data = vec![random.byte(); random.pick(&[0, 1, 8, 40, 600, 1360])];
     if protocol == UDP {
         return Frame::udp(from, to, &data);
     }

@@ -145,6 +145,11 @@ impl Case {
         Self { out, ..self }
     }
 
+    /// What becomes of the frame, if it is not the usual.
+    pub(crate) fn verdict(self, verdict: Verdict) -> Self {
+        Self { verdict, ..self }
+    }
+
     /// The packet is counted for this real server although it does not go out.
     pub(crate) fn traffic(self, server: Server, connections: u64) -> Self {
         let traffic =

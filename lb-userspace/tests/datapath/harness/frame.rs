@@ -117,7 +117,18 @@ impl Frame {
 
     /// An ICMP or ICMPv6 message of this type, its eight bytes of header followed by `body`.
     pub(crate) fn icmp(source: IpAddr, destination: IpAddr, kind: u8, body: &[u8]) -> Self {
-        let mut message = [&[kind, 0, 0, 0, 0, 0, 5, 0xdc], body].concat();
+        Self::icmp_message(source, destination, [kind, 0], [5, 0xdc], body)
+    }
+
+    /// As [`Frame::icmp`], with type and code, and the last two bytes of the header.
+    fn icmp_message(
+        source: IpAddr,
+        destination: IpAddr,
+        [kind, code]: [u8; 2],
+        last: [u8; 2],
+        body: &[u8],
+    ) -> Self {
+        let mut message = [&[kind, code, 0, 0, 0, 0, last[0], last[1]], body].concat();
         let mut sum = Sum16BitWords::new();
         let protocol = match (source, destination) {
             (IpAddr::V6(from), IpAddr::V6(to)) => {
@@ -254,6 +265,45 @@ impl Frame {
         let at = if self.protocol == UDP { 6 } else { 16 };
         self.payload[at..at + 2].copy_from_slice(&(!sum.ones_complement()).to_ne_bytes());
         self
+    }
+
+    /// What comes out of a tunnel's entrance: this packet in another one.
+    pub(crate) fn tunnelled(self, server: &Server, source: IpAddr) -> Self {
+        let inner = Self { ttl: self.ttl - 1, ..self };
+        let protocol = if inner.source.is_ipv6() { 41 } else { 4 };
+        let outer = Self::ip(source, server.address, protocol, inner.packet());
+        let identification = if inner.source.is_ipv6() { 0 } else { inner.identification };
+        let fragment = inner.fragment.map(|_| (0, false));
+        Self { to: server.mac, from: server.from, ttl: inner.ttl, identification, fragment, ..outer }
+    }
+
+    /// An ICMP error that says how long packets may be, as the director sends it back for this frame.
+    pub(crate) fn refused(self, mtu: u16) -> Self {
+        let six = self.source.is_ipv6();
+        let kept = if six { 1232 } else { 548 };
+        let packet = self.packet();
+        let quoted = &packet[..packet.len().min(kept)];
+        let [high, low] = mtu.to_be_bytes();
+        let error = Self::icmp_message(
+            self.destination,
+            self.source,
+            if six { [2, 0] } else { [3, 4] },
+            [high, low],
+            quoted,
+        );
+        let mut refusal = Self { to: self.from, from: self.to, tags: self.tags, identification: 0, ..error };
+        if !six {
+            // Precedence as of all ICMP errors, and no DF bit: as Linux sends them.
+            let at = 14 + 4 * refusal.tags.len();
+            let mut header = refusal.packet()[..20].to_vec();
+            header[1] = 0xc0;
+            header[6] = 0;
+            header[10..12].fill(0);
+            let sum = Sum16BitWords::new().add_slice(&header).ones_complement().to_ne_bytes();
+            header[10..12].copy_from_slice(&sum);
+            refusal.patches = vec![(at, header)];
+        }
+        refusal
     }
 
     /// Is it no fragment?

@@ -16,6 +16,7 @@ use lb_userspace::dataplane::tables::Tables;
 use lb_userspace::plane::applied::Applied;
 use lb_userspace::plane::apply::{Hops, apply};
 use lb_userspace::plane::desired::Desired;
+use lb_userspace::plane::details::write_details;
 use lb_userspace::plane::plan::{Limits, plan};
 use lb_userspace::plane::routes::write_routes;
 use lb_userspace::plane::store::{self, Store, remove_service, virtual_servers};
@@ -24,7 +25,7 @@ use nix::time::{ClockId, clock_gettime};
 use super::world::{self, DIRECTOR_MAC, INGRESS};
 
 /// What a test may use of the tables; both sides have at least this much.
-pub(crate) const LIMITS: Limits = Limits { servers: 96, services: 64, ring_words: 4096 };
+pub(crate) const LIMITS: Limits = Limits { servers: 96, services: 80, ring_words: 4096 };
 /// Seed of the connection tables.
 pub(crate) const SEED: u64 = 0x5eed;
 
@@ -114,6 +115,7 @@ pub(crate) trait Side {
         let steps = plan(&applied, desired, LIMITS, 0).unwrap();
         apply(self.store_mut(), &steps, hops).unwrap();
         assert!(write_routes(self.store(), &world::ways(), hops));
+        write_details(self.store(), &world::details());
     }
 
     /// Lets time pass: everything was seen `ticks` earlier.

@@ -9,6 +9,8 @@ use lb_userspace::net::routes::{Way, Ways};
 use lb_userspace::plane::apply::{Hop, Hops};
 use lb_userspace::plane::desired::{Desired, DesiredServer, DesiredService, ServerKey, ServiceKey};
 
+use lb_userspace::plane::details::{Details, Near};
+
 use super::frame::{TCP, UDP};
 
 /// The interface that frames come in on: loopback, from which test runs come.
@@ -65,6 +67,17 @@ pub(crate) const NAT_FAR: Server = Server {
     vlan: 8,
     ..server(four(172, 17, 0, 1), 0x29)
 };
+/// Behind a tunnel.
+pub(crate) const TUN: Server = server(four(10, 44, 0, 1), 0x31);
+pub(crate) const TUN_6: Server = server(six(0x4400), 0x32);
+/// Behind a tunnel, on VLAN 8.
+pub(crate) const TUN_TAGGED: Server = Server { vlan: 8, ..server(four(10, 44, 0, 2), 0x33) };
+/// Behind a tunnel whose source address is not known.
+pub(crate) const TUN_UNKNOWN: Server = server(four(10, 44, 0, 3), 0x34);
+/// The director's addresses towards tunnels, and the MTU there.
+pub(crate) const TUN_SOURCE: IpAddr = four(192, 168, 4, 2);
+pub(crate) const TUN_SOURCE_6: IpAddr = six(2);
+pub(crate) const TUN_MTU: u32 = 1400;
 /// The director itself.
 pub(crate) const LOCAL: Server = server(four(192, 168, 4, 2), 0);
 pub(crate) const LOCAL_6: Server = server(six(0x2), 0);
@@ -85,6 +98,16 @@ pub(crate) const fn second_vip(port: u16) -> SocketAddr {
 /// A virtual server on the VIP of NAT.
 pub(crate) const fn nat_vip(port: u16) -> SocketAddr {
     SocketAddr::new(four(192, 168, 4, 17), port)
+}
+
+/// A virtual server on the VIP of tunnels.
+pub(crate) const fn tun_vip(port: u16) -> SocketAddr {
+    SocketAddr::new(four(192, 168, 4, 19), port)
+}
+
+/// As [`tun_vip`], IPv6.
+pub(crate) const fn tun_vip6(port: u16) -> SocketAddr {
+    SocketAddr::new(six(0x19), port)
 }
 
 /// As [`nat_vip`], for any port.
@@ -152,6 +175,15 @@ pub(crate) fn ways() -> Ways {
         (net("2001:db8:eeee::/48"), Way::Segment),
         (net("203.0.113.0/24"), Way::Router(GATEWAY)),
     ]
+}
+
+/// The director's side of the tunnels.
+pub(crate) fn details() -> Details {
+    let near = |source| Near { source, mtu: TUN_MTU };
+    [(TUN, TUN_SOURCE), (TUN_6, TUN_SOURCE_6), (TUN_TAGGED, TUN_SOURCE)]
+        .into_iter()
+        .map(|(server, source)| (server.address, near(source)))
+        .collect()
 }
 
 /// A router between client and director.
@@ -250,13 +282,40 @@ pub(crate) fn world() -> Desired {
         }
     }
     desired.services.insert(name(TCP, nat_vip(81)), nat_service(80, &[NAT_FAR]));
+    let tunnels = [(80, TUN), (81, TUN_6), (82, TUN_TAGGED), (83, TUN_UNKNOWN)];
+    for (port, server) in tunnels {
+        let key = ServerKey { address: server.address, port };
+        let server = DesiredServer { forwarding: Forwarding::Tun, ..DesiredServer::new(key, 1) };
+        for (protocol, vip) in [(TCP, tun_vip(port)), (TCP, tun_vip6(port)), (UDP, tun_vip(port))] {
+            desired
+                .services
+                .insert(name(protocol, vip), DesiredService::new(SchedulerCode::Rr, vec![server]));
+        }
+    }
     desired
 }
 
 /// The links of the real servers.
 pub(crate) fn hops() -> Hops {
-    let linked =
-        [WEB1, WEB2, WEB3, WEB1_6, WEB2_6, FAR, TAGGED, TAGGED_6, NAT1, NAT2, NAT1_6, NAT2_6, NAT_FAR];
+    let linked = [
+        WEB1,
+        WEB2,
+        WEB3,
+        WEB1_6,
+        WEB2_6,
+        FAR,
+        TAGGED,
+        TAGGED_6,
+        NAT1,
+        NAT2,
+        NAT1_6,
+        NAT2_6,
+        NAT_FAR,
+        TUN,
+        TUN_6,
+        TUN_TAGGED,
+        TUN_UNKNOWN,
+    ];
     let mut hops: Hops = linked.iter().map(|server| (server.address, link(server))).collect();
     let router = Hop::Link { to: CLIENT_MAC, from: DIRECTOR_MAC, interface: INGRESS, vlan: 0 };
     hops.insert(GATEWAY, router);

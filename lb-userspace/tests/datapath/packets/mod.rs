@@ -8,6 +8,7 @@ mod nat;
 mod nat_parts;
 mod parts;
 mod passed;
+mod tunnel;
 mod vlan;
 
 use crate::harness::case::{BUCKETS, Case};
@@ -23,6 +24,7 @@ fn all() -> Vec<Case> {
         icmp::cases(),
         nat::cases(),
         nat_parts::cases(),
+        tunnel::cases(),
     ]
     .concat()
 }
