@@ -3,6 +3,7 @@
 mod bench;
 mod cargo;
 mod demo;
+mod dist;
 mod lab;
 mod setup;
 mod test;
@@ -37,6 +38,8 @@ enum Command {
     Demo,
     /// Network namespaces with a client, two directors and two web servers
     Lab(lab::LabArgs),
+    /// A Debian package and a release tarball
+    Dist(dist::Arguments),
     /// Install what the build, the tests, the lab and the demo need
     Setup,
 }
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Demo => demo::run(),
         Command::Lab(arguments) => lab::run(arguments),
+        Command::Dist(arguments) => dist::run(&arguments),
         Command::Setup => setup::run(),
     };
     match done {

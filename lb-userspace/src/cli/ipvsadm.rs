@@ -7,9 +7,9 @@ use std::process::ExitCode;
 
 use super::edit;
 use crate::director::instance::Instance;
-use crate::edits::{Edits, Operation};
+use crate::edits::Operation;
 use crate::ipvsadm::{self, Command, Listing, ServiceKey, Show, SystemNames, UsageError, translate};
-use crate::list::{self, Beside, ListArgs};
+use crate::list::{self, ListArgs};
 
 /// The words after `ipvsadm`, if that is what was called.
 pub(super) fn words(mut args: impl Iterator<Item = OsString>) -> Option<Vec<OsString>> {
@@ -208,12 +208,6 @@ async fn restore(instance: &Instance, out: &mut impl Write) -> Result<u8, Failur
 }
 
 async fn list(instance: &Instance, listing: &Listing, out: &mut impl Write) -> Result<u8, Failure> {
-    match listing.show {
-        Show::Timeouts => unimplemented_listing("timeouts")?,
-        // Nothing is printed where none runs.
-        Show::Daemons => return Ok(0),
-        Show::Services | Show::Connections => {}
-    }
     let service = listing.service.map(|key: ServiceKey| translate::name(&key)).transpose()?;
     let args = ListArgs {
         virtual_server: service.map(|name| name.address),
@@ -221,13 +215,20 @@ async fn list(instance: &Instance, listing: &Listing, out: &mut impl Write) -> R
         numeric: listing.numeric,
         stats: listing.stats,
         rate: listing.rate && !listing.stats,
+        thresholds: listing.thresholds,
+        persistent_conn: listing.persistent_connections,
+        tun_info: listing.tunnels,
         connections: listing.show == Show::Connections,
+        timeout: listing.show == Show::Timeouts,
+        daemon: listing.show == Show::Daemons,
         exact: listing.exact,
+        nosort: listing.unsorted,
+        resolve: !listing.numeric,
+        plain: true,
         ..ListArgs::default()
     };
     let tables = edit::open(instance)?;
-    // As ipvsadm's own: without marks.
-    let beside = Beside { edits: Edits::default(), ..super::list::beside(instance, args.rate).await? };
+    let beside = super::list::beside(instance, args.rate).await?;
     match list::run(&args, &tables, &beside, out, &mut io::sink()) {
         Ok(()) => Ok(0),
         Err(list::ListError::NoSuchService(_)) => {
@@ -235,8 +236,4 @@ async fn list(instance: &Instance, listing: &Listing, out: &mut impl Write) -> R
         }
         Err(error) => Err(anyhow::Error::new(error).into()),
     }
-}
-
-fn unimplemented_listing(what: &str) -> Result<(), Failure> {
-    Err(anyhow::anyhow!("{what} cannot be listed").into())
 }

@@ -1,8 +1,9 @@
 //! `lbctl list`.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -12,10 +13,12 @@ use serde::Serialize;
 
 use super::InstanceArgs;
 use super::edit::open;
+use crate::config::wants_color;
 use crate::director::client;
 use crate::director::instance::Instance;
 use crate::edits::Edits;
 use crate::health::report::Report;
+use crate::list::attributes::Attributes;
 use crate::list::zero::Baseline;
 use crate::list::{self, Beside};
 use crate::orders::{Done, Order, Orders};
@@ -29,6 +32,10 @@ use crate::plane::desired::{ServerKey, ServiceKey};
 pub(super) struct ListCommand {
     #[command(flatten)]
     list: list::ListArgs,
+    /// List again every so many seconds, until interrupted
+    #[arg(short, long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
+          value_parser = clap::value_parser!(u64).range(1..=3600))]
+    watch: Option<u64>,
     #[command(flatten)]
     instance: InstanceArgs,
 }
@@ -38,12 +45,34 @@ pub(super) async fn run(command: &ListCommand, out: &mut impl Write) -> anyhow::
     if command.list.checks {
         return checks(command, out).await;
     }
+    let Some(seconds) = command.watch else {
+        once(command, instance, out).await?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    // A terminal shows one listing at a time; a file gets one after the other.
+    let is_terminal = io::stdout().is_terminal();
+    let mut ticks = tokio::time::interval(Duration::from_secs(seconds));
+    loop {
+        ticks.tick().await;
+        if is_terminal {
+            write!(out, "\x1b[H\x1b[2J")?;
+        }
+        once(command, instance, out).await?;
+        if !is_terminal {
+            writeln!(out)?;
+        }
+        out.flush()?;
+    }
+}
+
+async fn once(command: &ListCommand, instance: &Instance, out: &mut impl Write) -> anyhow::Result<()> {
     let tables = open(instance)?;
     let beside = beside(instance, command.list.rate || command.list.json).await?;
     let mut arguments = command.list.clone();
     arguments.orders = crate::orders::Orders::read(&instance.orders_file())?;
+    arguments.color = wants_color(&io::stdout());
     list::run(&arguments, &tables, &beside, out, &mut io::stderr().lock())?;
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// `lbctl list --checks --json`.
@@ -123,5 +152,6 @@ pub(super) async fn beside(instance: &Instance, with_rates: bool) -> anyhow::Res
         },
         baseline: Baseline::read(&instance.baseline_file()),
         edits: Edits::read(&instance.edits_file())?,
+        attributes: Attributes::read(&instance.services_file()),
     })
 }

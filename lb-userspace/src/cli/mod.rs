@@ -3,8 +3,10 @@
 
 mod check;
 mod diff;
+mod doctor;
 mod down;
 mod edit;
+mod explain;
 mod import;
 mod ipvsadm;
 mod list;
@@ -78,6 +80,10 @@ enum Command {
     Clear(edit::ClearArgs),
     /// Begin counters and rates at zero, as ipvsadm -Z does
     Zero(edit::ZeroArgs),
+    /// Look for what keeps this host from working well as a director or a real server
+    Doctor(doctor::DoctorArgs),
+    /// Say which decision the director would take now about a packet, and why
+    Explain(explain::ExplainArgs),
     /// Take ipvsadm's own options; a symbolic link `ipvsadm` to lbctl does the same
     #[command(disable_help_flag = true)]
     Ipvsadm {
@@ -159,6 +165,11 @@ impl ConfigArgs {
     }
 }
 
+/// The definition of all commands, for manual pages and completions.
+pub fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
 /// Runs the program.
 pub fn main() -> ExitCode {
     // Before clap, whose rules are not ipvsadm's.
@@ -197,6 +208,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Server(args) => edit::server(args).await,
         Command::Clear(args) => edit::clear(args).await,
         Command::Zero(args) => edit::zero(args).await,
+        Command::Doctor(args) => doctor::run(&args, &mut out).await,
+        Command::Explain(args) => explain::run(&args, &mut out),
         Command::Ipvsadm { words } => ipvsadm::run(words, &mut out).await,
         Command::Realserver(args) => {
             let vips = |path: &std::path::Path| -> anyhow::Result<_> {

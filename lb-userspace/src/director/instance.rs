@@ -84,6 +84,11 @@ impl Instance {
         self.run_dir().join("zero.json")
     }
 
+    /// What listings show of the configuration in force, see [`crate::list::attributes::Attributes`].
+    pub fn services_file(&self) -> PathBuf {
+        self.run_dir().join("services.json")
+    }
+
     /// What a detached daemon logs.
     pub fn log_file(&self) -> PathBuf {
         self.run_dir().join("log")

@@ -30,7 +30,7 @@ const NEEDED: [(u32, &str); 4] =
 const SYS_ADMIN: u32 = 21;
 
 /// The needed capabilities that the effective set in `/proc/self/status` lacks.
-fn missing_capabilities(status: &str) -> Vec<&'static str> {
+pub(crate) fn missing_capabilities(status: &str) -> Vec<&'static str> {
     let effective = status
         .lines()
         .find_map(|line| line.strip_prefix("CapEff:"))
@@ -45,7 +45,7 @@ fn missing_capabilities(status: &str) -> Vec<&'static str> {
 }
 
 /// Is "6.1.0-56-amd64" at least [`OLDEST_KERNEL`]? A release that cannot be read passes.
-fn kernel_is_new_enough(release: &str) -> bool {
+pub(crate) fn kernel_is_new_enough(release: &str) -> bool {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse::<u32>().ok());
     match (numbers.next(), numbers.next()) {
         (Some(major), Some(minor)) => (major, minor) >= OLDEST_KERNEL,

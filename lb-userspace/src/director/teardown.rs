@@ -45,7 +45,9 @@ pub async fn undo(instance: &Instance, netlink: &Netlink) -> anyhow::Result<()> 
         fs::remove_dir(parent).unwrap_or_default();
     }
     anyhow::ensure!(problems.is_empty(), "{}", problems.join("\n"));
-    for file in [instance.record_file(), vrrp, instance.socket(), instance.baseline_file()] {
+    for file in
+        [instance.record_file(), vrrp, instance.socket(), instance.baseline_file(), instance.services_file()]
+    {
         match fs::remove_file(&file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 problems.push(format!("{}: {error}", file.display()));

@@ -275,7 +275,8 @@ impl Server {
             Forwarding::Tunnel(Tunnel::Gre { checksum }) => {
                 rule += &format!(" --tun-type gre {}", checksum.option());
             }
-            Forwarding::Tunnel(Tunnel::Ipip) | Forwarding::DirectRouting | Forwarding::Masquerading => {}
+            Forwarding::Tunnel(Tunnel::Ipip) => rule += " --tun-type ipip",
+            Forwarding::DirectRouting | Forwarding::Masquerading => {}
         }
         if thresholds && self.upper_threshold > 0 {
             rule += &format!(" -x {}", self.upper_threshold);

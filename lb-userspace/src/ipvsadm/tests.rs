@@ -190,7 +190,7 @@ fn rules_are_written_as_they_are_read() {
     for line in [
         "-a -t 192.168.4.15:80 -r 192.168.4.100:80 -g -w 1",
         "-a -t 192.168.4.15:80 -r 192.168.4.100:8080 -m -w 2147483647 -x 5 -y 3",
-        "-a -t 192.168.4.15:80 -r 192.168.4.100:80 -i -w 0",
+        "-a -t 192.168.4.15:80 -r 192.168.4.100:80 -i -w 0 --tun-type ipip",
         "-a -t 192.168.4.15:80 -r [2001:db8::100]:80 -i -w 1 --tun-type gue --tun-port 6080 --tun-remcsum",
         "-a -f 3 -r 192.168.4.100:0 -i -w 1 --tun-type gre --tun-csum",
     ] {

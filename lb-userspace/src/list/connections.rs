@@ -9,7 +9,7 @@ use lb_common::conn::{Ticks, Value};
 use lb_common::layout::{DestinationRef, Settings};
 
 use super::snapshot::{RealServer, Snapshot, VirtualServer, live_connections};
-use super::{ListError, Source};
+use super::{ListArgs, ListError, Source};
 use crate::dataplane::connections::Connection;
 
 /// Who an entry's ids stand for.
@@ -70,7 +70,7 @@ pub(super) fn real_port(server: &RealServer, value: Value) -> u16 {
 }
 
 /// Whole seconds until an entry that has not expired does, if no packet comes.
-pub(super) fn seconds_left(settings: &Settings, value: Value, now: Ticks) -> u64 {
+pub(crate) fn seconds_left(settings: &Settings, value: Value, now: Ticks) -> u64 {
     let timeout = settings.timeouts[value.state().number() & 15].load();
     let ticks = timeout.saturating_sub(u64::from(now.since(value.seen())));
     // In 128 bits, as a timeout may be any word.
@@ -80,12 +80,18 @@ pub(super) fn seconds_left(settings: &Settings, value: Value, now: Ticks) -> u64
 
 /// Writes the table.
 pub(super) fn write<S: Source>(
+    args: &ListArgs,
     snapshot: &Snapshot,
     source: &S,
     out: &mut impl Write,
 ) -> Result<(), ListError> {
     writeln!(out, "IPVS connection entries")?;
-    writeln!(out, "pro expire {:<11} {:<18} {:<18} destination", "state", "source", "virtual")?;
+    write!(out, "pro expire {:<11} {:<18} {:<18} ", "state", "source", "virtual")?;
+    match args.persistent_conn {
+        // Titles of a persistence engine's columns, of which there is none.
+        true => writeln!(out, "{:<18} {:<16} pe_data", "destination", "pe name")?,
+        false => writeln!(out, "destination")?,
+    }
     let names = Names::new(snapshot, |address| address.to_string());
     let now = source.now();
     let mut line = Line(Vec::with_capacity(256));

@@ -13,6 +13,7 @@ use super::rates::Rate;
 use super::snapshot::{Link, MaxConnections, Snapshot, live_connections};
 use super::{Beside, ListArgs, ListError, Source};
 use crate::edits::{Origin, ServiceName};
+use crate::ipvsadm::SchedulerFlags;
 use crate::orders::Held;
 use crate::plane::desired::ServiceKey;
 
@@ -56,6 +57,10 @@ struct VirtualServer {
     address: IpAddr,
     port: u16,
     scheduler: Option<&'static str>,
+    scheduler_flags: Vec<&'static str>,
+    persistence_seconds: Option<u32>,
+    persistence_prefix: Option<u8>,
+    one_packet: bool,
     origin: Origin,
     #[serde(flatten)]
     load: Load,
@@ -68,6 +73,8 @@ struct RealServer {
     port: u16,
     forwarding: &'static str,
     weight: u32,
+    upper_threshold: u32,
+    lower_threshold: u32,
     link: Link,
     retired: bool,
     origin: Origin,
@@ -99,6 +106,7 @@ pub(super) fn virtual_servers(
         let sum =
             |count: fn(&super::snapshot::RealServer) -> u64| service.real_servers.iter().map(count).sum();
         let name = service.key.name();
+        let of_service = beside.attributes.service(&service.key);
         let real_servers = service.real_servers.iter().map(|server| RealServer {
             origin: edits.origin_of_server(&name, server.key.socket()),
             address: server.key.address,
@@ -109,6 +117,8 @@ pub(super) fn virtual_servers(
                 Method::Tunnel => "tun",
                 Method::FullNat => "full_nat",
             },
+            upper_threshold: of_service.server(server.key.socket()).upper_threshold,
+            lower_threshold: of_service.server(server.key.socket()).lower_threshold,
             weight: server.weight,
             link: server.link,
             retired: server.retired,
@@ -126,6 +136,11 @@ pub(super) fn virtual_servers(
             address: service.key.address,
             port: service.key.port,
             scheduler: service.scheduler_name(),
+            scheduler_flags: SchedulerFlags(u8::from(of_service.fallback) | u8::from(of_service.port) << 1)
+                .names(service.scheduler_name().unwrap_or_default()),
+            persistence_seconds: of_service.persistent,
+            persistence_prefix: of_service.persistent.map(|_| of_service.prefix),
+            one_packet: of_service.one_packet,
             origin: edits.origin_of_service(&name),
             load: Load {
                 active_connections: sum(|server| server.active),
@@ -242,6 +257,19 @@ pub(super) fn drops(counters: &[Counter], out: &mut impl Write) -> Result<(), Li
         packets: *packets,
     });
     pretty(&Drops { schema: "lbctl/drops/v1", counters: counters.collect() }, out)
+}
+
+#[derive(Serialize)]
+struct Timeouts {
+    schema: &'static str,
+    tcp: u128,
+    tcp_fin: u128,
+    udp: u128,
+}
+
+/// Timeouts in seconds.
+pub(super) fn timeouts([tcp, tcp_fin, udp]: [u128; 3], out: &mut impl Write) -> Result<(), ListError> {
+    pretty(&Timeouts { schema: "lbctl/timeouts/v1", tcp, tcp_fin, udp }, out)
 }
 
 fn pretty(value: &impl Serialize, out: &mut impl Write) -> Result<(), ListError> {

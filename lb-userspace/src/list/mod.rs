@@ -4,10 +4,13 @@
 //! changes a table or needs the daemon, but for the rates of `--rate`, which only someone who watches over
 //! time can know ([`rates`]).
 
+pub mod attributes;
 mod connections;
 mod drops;
 mod json;
 pub mod rates;
+mod resolve;
+pub mod rows;
 pub mod snapshot;
 mod text;
 pub mod zero;
@@ -19,7 +22,7 @@ use std::io::{self, BufWriter, Write};
 use std::net::{IpAddr, SocketAddr};
 
 use aya::maps::MapError;
-use lb_common::conn::Ticks;
+use lb_common::conn::{State, Ticks};
 use lb_common::memory::MemoryTables;
 use lb_common::net::protocol;
 use lb_common::verdict::Reason;
@@ -29,8 +32,11 @@ use crate::dataplane::tables::Tables;
 use crate::edits::Edits;
 use crate::plane::desired::ServiceKey;
 use crate::plane::store::{Store, StoreError};
+use attributes::Attributes;
+pub(crate) use connections::seconds_left;
 use rates::Rates;
 use snapshot::Snapshot;
+use text::Look;
 
 /// List virtual servers, real servers, connections and counters.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -60,6 +66,38 @@ pub struct ListArgs {
     #[arg(short = 'c', long, group = "listing")]
     pub connections: bool,
 
+    /// How many connections each real server takes.
+    #[arg(long, group = "listing")]
+    pub thresholds: bool,
+
+    /// How many clients persistence binds to each real server.
+    #[arg(long, group = "listing")]
+    pub persistent_conn: bool,
+
+    /// What packets to each real server are wrapped in.
+    #[arg(long, group = "listing")]
+    pub tun_info: bool,
+
+    /// Timeouts of connections: established TCP, TCP after a FIN, UDP; in seconds.
+    #[arg(long, group = "listing", conflicts_with = "virtual_server")]
+    pub timeout: bool,
+
+    /// The state of connection synchronisation; nothing is printed where there is none.
+    #[arg(long, group = "listing", conflicts_with = "virtual_server")]
+    pub daemon: bool,
+
+    /// Real servers in the scheduler's order, the last added first, instead of sorted by address.
+    #[arg(long)]
+    pub nosort: bool,
+
+    /// Sorted. This is always so without --nosort; the option is taken for ipvsadm's sake.
+    #[arg(long, conflicts_with = "nosort")]
+    pub sort: bool,
+
+    /// Names of hosts and services instead of addresses and ports; asks DNS.
+    #[arg(long, conflicts_with = "numeric")]
+    pub resolve: bool,
+
     /// Why packets were dropped, passed to the kernel, or forwarded with a remark.
     #[arg(long, group = "listing")]
     pub drops: bool,
@@ -79,6 +117,14 @@ pub struct ListArgs {
     /// Print JSON instead; docs/list.md describes it.
     #[arg(long)]
     pub json: bool,
+
+    /// In colour.
+    #[arg(skip)]
+    pub color: bool,
+
+    /// Without marks and remarks: what `ipvsadm` would print.
+    #[arg(skip)]
+    pub plain: bool,
 
     /// What an operator has ordered.
     #[arg(skip)]
@@ -160,8 +206,10 @@ pub struct Beside {
     pub rates: Option<Rates>,
     /// Since when counters count.
     pub baseline: zero::Baseline,
-    /// What was changed at run time; marked, unless this is empty.
+    /// What was changed at run time.
     pub edits: Edits,
+    /// What the tables do not say of the configuration in force.
+    pub attributes: Attributes,
 }
 
 /// Writes the listing that `args` ask for to `out`, and remarks for people (without `--json`) to `notes`,
@@ -202,6 +250,19 @@ fn write<S: Source>(
     if args.drops {
         return drops::write(args, source, out);
     }
+    if args.timeout {
+        let [tcp, tcp_fin, udp] = [State::ESTABLISHED, State::FIN_WAIT, State::UDP].map(|state| {
+            let ticks = source.settings().timeouts[state.number() & 15].load();
+            (u128::from(ticks) * u128::from(Ticks::NANOSECONDS) + 500_000_000) / 1_000_000_000
+        });
+        return match args.json {
+            true => json::timeouts([tcp, tcp_fin, udp], out),
+            false => Ok(writeln!(out, "Timeout (tcp tcpfin udp): {tcp} {tcp_fin} {udp}")?),
+        };
+    }
+    if args.daemon {
+        return Ok(());
+    }
     let filter = args.virtual_server.map(|endpoint| ServiceKey {
         protocol: if args.udp { protocol::UDP } else { protocol::TCP },
         address: endpoint.ip(),
@@ -211,11 +272,10 @@ fn write<S: Source>(
         let names = Snapshot::read_names(source)?.only(filter)?;
         return match args.json {
             true => json::connections(&names, source, out),
-            false => connections::write(&names, source, out),
+            false => connections::write(args, &names, source, out),
         };
     }
-    let rates = beside.rates.as_ref();
-    if args.rate && rates.is_none() {
+    if args.rate && beside.rates.is_none() {
         return Err(ListError::NoRates);
     }
     let mut snapshot = Snapshot::read(source)?.only(filter)?;
@@ -226,12 +286,24 @@ fn write<S: Source>(
     if filter.is_none() {
         text::banner(&snapshot, out)?;
     }
-    match rates.filter(|_| args.rate) {
-        Some(rates) => text::rates(args, &snapshot, rates, out)?,
-        None if args.stats => text::stats(args, &snapshot, out)?,
-        None => text::connections_per_server(args, &snapshot, &beside.edits, out)?,
+    let entries = rows::entries(&snapshot, beside, args.all, args.nosort);
+    let resolver = args.resolve.then(resolve::System::default);
+    let look = Look {
+        exact: args.exact,
+        color: args.color,
+        marks: !args.plain,
+        names: resolver.as_ref().map(|names| -> &dyn text::Resolve { names }),
+    };
+    match () {
+        // In the order of precedence that `ipvsadm` gives them.
+        () if args.stats => text::stats(&entries, &look, out)?,
+        () if args.rate => text::rates(&entries, &look, out)?,
+        () if args.thresholds => text::thresholds(&entries, &look, out)?,
+        () if args.persistent_conn => text::persistent(&entries, &look, out)?,
+        () if args.tun_info => text::tunnels(&entries, &look, out)?,
+        () => text::connections_per_server(&entries, &look, out)?,
     }
-    if !args.all {
+    if !args.all && !args.plain {
         // After the listing, also where both go to one terminal.
         out.flush()?;
         text::note_on_retired(&snapshot, notes)?;

@@ -32,6 +32,8 @@ pub struct RealServer {
     pub reference: DestinationRef,
     /// Its configured weight.
     pub weight: u32,
+    /// Its place in IPVS's list: the highest comes first.
+    pub order: u32,
     /// The way to it.
     pub link: Link,
     /// Taken out of the configuration, still serving what it has.
@@ -158,6 +160,7 @@ fn real_server<S: Source>(source: &S, server: &AppliedServer) -> RealServer {
         key: server.key,
         reference: server.reference,
         weight: server.weight,
+        order: server.order,
         link: if flags & NextHop::LOCAL != 0 {
             Link::Local
         } else if flags & NextHop::RESOLVED != 0 {
@@ -174,7 +177,7 @@ fn real_server<S: Source>(source: &S, server: &AppliedServer) -> RealServer {
 }
 
 /// All entries that have not expired, of both tables, IPv4 first, in the tables' order.
-pub(super) fn live_connections<S: Source>(source: &S, now: Ticks) -> impl Iterator<Item = Connection> {
+pub(crate) fn live_connections<S: Source>(source: &S, now: Ticks) -> impl Iterator<Item = Connection> {
     let settings = source.settings();
     connections::ipv4(source.connections4())
         .chain(connections::ipv6(source.connections6()))

@@ -1,5 +1,6 @@
 //! Listings of tables in memory, compared with what `ipvsadm` printed in the same situation (`golden/`).
 
+mod captures;
 mod counting;
 mod edits;
 mod golden;

@@ -1,4 +1,5 @@
-//! Generic receive offload (GRO) of a device: `ETHTOOL_GGRO` and `ETHTOOL_SGRO` (`include/uapi/linux/ethtool.h`).
+//! Receive offloads of a device: `ETHTOOL_GGRO`, `ETHTOOL_SGRO` and `ETHTOOL_GFLAGS`
+//! (`include/uapi/linux/ethtool.h`).
 //!
 //! Generic XDP runs after GRO and sees packets merged to up to 64 KiB. A redirect refuses them as longer than
 //! the MTU (`__xdp_generic_ok_fwd_dev`), so a director in generic mode receives without GRO.
@@ -11,6 +12,10 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 const GET_GRO: u32 = 0x2b;
 const SET_GRO: u32 = 0x2c;
+const GET_FLAGS: u32 = 0x25;
+/// `ETH_FLAG_RXVLAN` and `ETH_FLAG_LRO`.
+const RX_VLAN: u32 = 1 << 8;
+const LRO: u32 = 1 << 15;
 
 /// `struct ethtool_value`.
 #[repr(C)]
@@ -44,6 +49,24 @@ fn ask(device: &str, command: u32, value: u32) -> io::Result<u32> {
 /// There is no such device.
 pub fn gro(device: &str) -> io::Result<bool> {
     ask(device, GET_GRO, 0).map(|value| value != 0)
+}
+
+/// Is large receive offload on?
+///
+/// # Errors
+///
+/// There is no such device.
+pub fn lro(device: &str) -> io::Result<bool> {
+    ask(device, GET_FLAGS, 0).map(|flags| flags & LRO != 0)
+}
+
+/// Does the device take VLAN tags off?
+///
+/// # Errors
+///
+/// There is no such device.
+pub fn rx_vlan(device: &str) -> io::Result<bool> {
+    ask(device, GET_FLAGS, 0).map(|flags| flags & RX_VLAN != 0)
 }
 
 /// Switches GRO.

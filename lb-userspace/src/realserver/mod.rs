@@ -26,7 +26,10 @@ use self::{
     plan::{Plan, Step},
     record::{Directory, Recorded},
 };
-pub use self::{plan::Problem, status::Status};
+pub use self::{
+    plan::Problem,
+    status::{Item, Status},
+};
 use crate::net::netlink::{Netlink, NetlinkError};
 
 /// Where the records of all instances are by default.

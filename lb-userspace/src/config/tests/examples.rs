@@ -130,3 +130,12 @@ fn the_example_line_of_every_key_is_accepted() {
     let config = Config::parse("examples", &text).unwrap_or_else(|error| panic!("{error}"));
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
 }
+
+#[test]
+fn the_quick_start_is_accepted() {
+    let text = std::fs::read_to_string(repository().join("docs/quick-start.md")).unwrap();
+    let file = text.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let config = Config::parse("quick-start.toml", file).unwrap_or_else(|error| panic!("{error}"));
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    assert_eq!((config.virtual_servers.len(), config.vrrp.instances.len()), (1, 1));
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Director;
 use crate::config::Config;
 use crate::edits::{Edited, Edits, Operation, OperationError};
+use crate::list::attributes::Attributes;
 
 /// How long an edit waits for the MACs of new real servers: a script of many must not be slow.
 const RESOLVE_FOR: Duration = Duration::from_millis(300);
@@ -63,6 +64,14 @@ impl Director {
                 self.edits.write(&path)?;
                 Err(error)
             }
+        }
+    }
+
+    /// Leaves for listings what the tables do not say. One that lacks it shows defaults.
+    pub(super) fn show_attributes(&self) {
+        let path = self.instance.services_file();
+        if let Err(error) = Attributes::of(&self.config).write(&path) {
+            tracing::error!("{}: {error}", path.display());
         }
     }
 

@@ -1,0 +1,102 @@
+//! `lbctl doctor`.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{ConfigArgs, InstanceArgs};
+use crate::config::Config;
+use crate::director::lock::Lock;
+use crate::doctor::{self, Asked, Report};
+use crate::realserver;
+
+/// Look for whatever keeps this host from working well as a director or as a real server, and say what to do.
+///
+/// Looks at the kernel, BPF, interfaces, real servers, packet filters and the clock, and asks who answers ARP for
+/// each VIP. Changes nothing. Exit code: 0, nothing worse than a note; 3, a warning; 1, an error.
+#[derive(Debug, Args)]
+pub(super) struct DoctorArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Look at this host as a real server; the default where there is no configuration, but a real server's record
+    #[arg(short, long)]
+    realserver: bool,
+    /// A VIP of a real server; may be repeated [default: all that were started]
+    #[arg(long = "vip", value_name = "ADDR", requires = "realserver")]
+    vips: Vec<IpAddr>,
+    /// Send no ARP probes
+    #[arg(long)]
+    silent: bool,
+    /// Print JSON instead; docs/json.md describes it
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    instance: InstanceArgs,
+}
+
+pub(super) async fn run(args: &DoctorArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    let is_real_server = args.realserver
+        || !args.config.config.exists()
+            && Path::new(realserver::RUN_DIR).join(args.instance.instance.name()).exists()
+            && !Lock::is_held(&args.instance.instance);
+    let report = match is_real_server {
+        true => real_server(args).await?,
+        false => director(args).await?,
+    };
+    if args.json {
+        serde_json::to_writer_pretty(&mut *out, &report).map_err(io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        report.write(out)?;
+    }
+    Ok(ExitCode::from(report.exit_code()))
+}
+
+async fn director(args: &DoctorArgs) -> anyhow::Result<Report> {
+    let config = Config::load(&args.config.config)?;
+    let vips: BTreeSet<IpAddr> = config.virtual_servers.iter().map(|server| server.address).collect();
+    let vips: Vec<IpAddr> = vips.into_iter().collect();
+    let real = config.virtual_servers.iter().flat_map(|server| &server.real_servers);
+    let asked = Asked {
+        interfaces: config.director.interfaces.clone(),
+        vips: vips.clone(),
+        real_servers: real.map(|server| server.address).collect(),
+        has_vrrp: !config.vrrp.instances.is_empty(),
+        is_up: Lock::is_held(&args.instance.instance),
+        is_silent: args.silent,
+        ..Asked::default()
+    };
+    let facts = doctor::gather(&asked).await?;
+    Ok(Report::new("director", doctor::director(&facts, &vips)))
+}
+
+async fn real_server(args: &DoctorArgs) -> anyhow::Result<Report> {
+    let options = realserver::Options {
+        instance: args.instance.instance.name().to_owned(),
+        run_dir: PathBuf::from(realserver::RUN_DIR),
+        vips: args.vips.iter().copied().collect(),
+    };
+    let status = realserver::status(&options).await?;
+    let mut vips = args.vips.clone();
+    if vips.is_empty() {
+        // An item about a VIP is called after it, with its prefix.
+        let names = status.items.iter().filter_map(|item| item.item.split_once('/'));
+        vips = names.filter_map(|(address, _)| address.parse().ok()).collect();
+        vips.dedup();
+    }
+    let config = Config::load(&args.config.config).ok();
+    let ports = config.iter().flat_map(|config| &config.virtual_servers).map(|server| server.port);
+    let asked = Asked {
+        vips: vips.clone(),
+        ports: ports.filter(|port| *port != 0).collect::<BTreeSet<_>>().into_iter().collect(),
+        is_silent: args.silent,
+        ..Asked::default()
+    };
+    let mut facts = doctor::gather(&asked).await?;
+    facts.items = status.items;
+    Ok(Report::new("realserver", doctor::realserver(&facts, &vips)))
+}

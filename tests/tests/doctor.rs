@@ -1,0 +1,89 @@
+//! `lbctl doctor` on the nodes of a lab: what is right is said to be, and what is broken is found.
+
+mod as_root {
+    use anyhow::Context;
+    use lb_tests::director::{Director, run_lbctl, web};
+    use lb_tests::{Family, Lab, Node, isolated};
+    use serde_json::Value as Json;
+
+    /// Runs it; returns the exit code and the findings.
+    fn doctor(lab: &Lab, node: Node, words: &[&str]) -> anyhow::Result<(i32, Vec<Json>)> {
+        let output = run_lbctl(lab, node, [&["doctor", "--json"], words].concat())?;
+        let report: Json =
+            serde_json::from_slice(&output.stdout).with_context(|| format!("lbctl doctor: {output:?}"))?;
+        assert_eq!(report["schema"], "lbctl/doctor/v1");
+        let findings = report["findings"].as_array().context("no findings")?.clone();
+        Ok((output.status.code().context("killed")?, findings))
+    }
+
+    fn find<'f>(findings: &'f [Json], check: &str, subject: &str) -> anyhow::Result<&'f Json> {
+        let is_it = |finding: &&Json| finding["check"] == check && finding["subject"] == subject;
+        findings.iter().find(is_it).with_context(|| format!("no {check} {subject} in {findings:#?}"))
+    }
+
+    #[test]
+    fn finds_what_is_broken_on_a_director() {
+        isolated("as_root::finds_what_is_broken_on_a_director", || {
+            let lab = Lab::builder().nginx(false).up()?;
+            let config = web(&lab, Family::V4, &[(Node::Web1, 1), (Node::Web2, 2)])?;
+            let director = Director::start(&lab, Node::Lvs1, &config)?;
+            let path = lab.dir().join("lvs1.toml");
+            let words = ["-c", path.to_str().context("path")?];
+            let vip = lab.vip(Family::V4).to_string();
+            let web1 = lab.address(Node::Web1, Family::V4).context("no web1")?.to_string();
+
+            let (code, findings) = doctor(&lab, Node::Lvs1, &words)?;
+            let is_error = |finding: &&Json| finding["severity"] == "error";
+            assert_eq!(findings.iter().find(is_error), None);
+            assert_ne!(code, 1);
+            assert_eq!(find(&findings, "xdp-mode", "eth0")?["found"], "native");
+            assert_eq!(find(&findings, "real-server", &web1)?["severity"], "ok");
+            let arp = find(&findings, "arp", &vip)?;
+            assert!(arp["found"].as_str().context("text")?.starts_with("only this host"), "{arp}");
+
+            // A real server that answers ARP for the VIP: the mistake of direct routing.
+            let address = format!("{vip}/32");
+            lab.exec(Node::Web1, ["ip", "address", "add", &address, "dev", "eth0"])?;
+            lab.exec(Node::Web1, ["sysctl", "-qw", "net.ipv4.conf.all.arp_ignore=0"])?;
+            lab.exec(Node::Web1, ["sysctl", "-qw", "net.ipv4.conf.eth0.arp_ignore=0"])?;
+            // And one that is gone.
+            lab.exec(Node::Web2, ["ip", "link", "set", "eth0", "down"])?;
+            let web2 = lab.address(Node::Web2, Family::V4).context("no web2")?.to_string();
+            lab.exec(Node::Lvs1, ["ip", "neighbour", "flush", "all"])?;
+            let (code, findings) = doctor(&lab, Node::Lvs1, &words)?;
+            assert_eq!(code, 1);
+            let link = lab.exec(Node::Web1, ["ip", "-br", "link", "show", "dev", "eth0"])?;
+            let mac = link.split_whitespace().nth(2).context("no MAC address")?;
+            let arp = find(&findings, "arp", &vip)?;
+            assert_eq!(arp["severity"], "error");
+            assert!(arp["found"].as_str().context("text")?.contains(mac), "{arp}, not {mac}");
+            assert!(arp["remedy"].as_str().context("remedy")?.contains("lbctl realserver start"), "{arp}");
+            assert_eq!(find(&findings, "real-server", &web2)?["severity"], "error");
+            director.down()?;
+            lab.down()
+        });
+    }
+
+    #[test]
+    fn finds_what_is_broken_on_a_real_server() {
+        isolated("as_root::finds_what_is_broken_on_a_real_server", || {
+            let lab = Lab::builder().nginx(false).up()?;
+            let config = web(&lab, Family::V4, &[(Node::Web1, 1), (Node::Web2, 2)])?;
+            let director = Director::start(&lab, Node::Lvs1, &config)?;
+            let vip = lab.vip(Family::V4).to_string();
+            let (code, findings) = doctor(&lab, Node::Web1, &["--realserver"])?;
+            assert_ne!(code, 1, "{findings:#?}");
+            let arp = find(&findings, "arp", &vip)?;
+            assert!(arp["found"].as_str().context("text")?.ends_with("the director"), "{arp}");
+            lab.exec(Node::Web1, ["sysctl", "-qw", "net.ipv4.conf.all.arp_announce=0"])?;
+            let (code, findings) = doctor(&lab, Node::Web1, &["--realserver", "--vip", &vip])?;
+            assert_eq!(code, 1);
+            let finding = find(&findings, "realserver", "net.ipv4.conf.all.arp_announce")?;
+            assert_eq!(finding["remedy"], "lbctl realserver start", "{finding}");
+            director.down()?;
+            let (_, findings) = doctor(&lab, Node::Web1, &["--realserver", "--vip", &vip])?;
+            assert_eq!(find(&findings, "arp", &vip)?["severity"], "warning", "nobody has the VIP now");
+            lab.down()
+        });
+    }
+}
