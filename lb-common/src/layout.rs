@@ -350,6 +350,9 @@ pub struct Owner {
 }
 
 impl Owner {
+    /// The bit that the last word of a list has.
+    pub const LAST: u64 = 1 << 63;
+
     /// As one word, of which the top 16 bits are zero.
     #[inline(always)]
     pub const fn to_word(self) -> u64 {
@@ -419,8 +422,8 @@ pub struct Route {
     pub source: Word,
     /// As in [`Destination`].
     pub interface: Word,
-    /// Zero.
-    pub reserved: Word,
+    /// Not zero for the last one.
+    pub last: Word,
 }
 
 impl Route {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use lb_common::layout::{
-    Destination, DestinationRef, Identity, Method, NextHop, RING_HEADER, Service, Virtual, mac_word,
+    Destination, DestinationRef, Identity, Method, NextHop, Owner, RING_HEADER, Service, Virtual, mac_word,
 };
 use lb_common::net::{Be16, Be128, MacAddress};
 
@@ -109,8 +109,10 @@ fn take<S: Store>(store: &mut S, step: &Step, hops: &Hops) -> Result<(), StoreEr
             }
         }
         Step::WriteOwners { offset, owners } => {
-            for (word, owner) in store.rings().iter().skip(*offset as usize).zip(owners) {
-                word.store(owner.to_word());
+            let words = store.rings().iter().skip(*offset as usize);
+            for (number, (word, owner)) in (1..).zip(words.zip(owners)) {
+                let last = if number == owners.len() { Owner::LAST } else { 0 };
+                word.store(owner.to_word() | last);
             }
         }
         Step::SetAnswers { key, answers } => set_answers(store, key, *answers)?,

@@ -97,10 +97,14 @@ pub fn write_routes<S: Store>(store: &S, ways: &Ways, hops: &Hops) -> bool {
     let family = half / 2;
     let start = if old.ipv4.0 < half { half } else { 0 };
     let put = |first: u16, words: &[Words]| {
-        let mut count = 0;
+        let mut count = 0u16;
         for (words, route) in words.iter().zip(routes.iter().skip(first.into()).take(family.into())) {
             words.write(route);
+            route.last.store(0);
             count += 1;
+        }
+        if let Some(last) = count.checked_sub(1).and_then(|last| routes.get(usize::from(first + last))) {
+            last.last.store(1);
         }
         (first, count)
     };
