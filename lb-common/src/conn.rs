@@ -57,6 +57,11 @@ impl Ticks {
         Self(self.0.wrapping_add(ticks) & Self::MASK)
     }
 
+    /// This many ticks earlier.
+    pub const fn earlier(self, ticks: u32) -> Self {
+        Self(self.0.wrapping_sub(ticks) & Self::MASK)
+    }
+
     /// The number, 18 bits.
     pub const fn bits(self) -> u32 {
         self.0
@@ -96,9 +101,13 @@ impl State {
     pub const CLOSE: Self = Self(7);
     /// UDP.
     pub const UDP: Self = Self(8);
+    /// No connection, but where persistence sends a client's next ones; one of them is confirmed.
+    pub const TEMPLATE: Self = Self(9);
+    /// As [`State::TEMPLATE`] while none is. Unconfirmed.
+    pub const NEW_TEMPLATE: Self = Self(10);
 
     /// All but [`State::NONE`].
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::SYN_RECEIVED,
         Self::MID_STREAM,
         Self::FIRST_DATAGRAM,
@@ -107,6 +116,8 @@ impl State {
         Self::TIME_WAIT,
         Self::CLOSE,
         Self::UDP,
+        Self::TEMPLATE,
+        Self::NEW_TEMPLATE,
     ];
 
     /// Its number: the index of its timeout.
@@ -118,12 +129,19 @@ impl State {
     /// May a newcomer evict the entry?
     #[inline(always)]
     pub const fn unconfirmed(self) -> bool {
-        (0b1110 >> self.0) & 1 != 0
+        (0b100_0000_1110 >> self.0) & 1 != 0
+    }
+
+    /// Is it a template rather than a connection?
+    #[inline(always)]
+    pub const fn template(self) -> bool {
+        (0b110_0000_0000 >> self.0) & 1 != 0
     }
 
     /// Does IPVS count it as an active connection? (`ip_vs_proto_tcp.c`, `tcp_state_active_table`)
+    #[inline(always)]
     pub const fn active(self) -> bool {
-        matches!(self, Self::SYN_RECEIVED | Self::MID_STREAM | Self::ESTABLISHED)
+        (0b1_0110 >> self.0) & 1 != 0
     }
 
     /// The name in `ipvsadm -Lc`.
@@ -135,10 +153,15 @@ impl State {
             Self::FIN_WAIT => "FIN_WAIT",
             Self::TIME_WAIT => "TIME_WAIT",
             Self::CLOSE => "CLOSE",
+            Self::TEMPLATE => "ASSURED",
             _ => "NONE",
         }
     }
 }
+
+/// Ticks that a template outlives its timeout in the table, so that user space finds it, and leaves it if a connection
+/// of the client's lives on.
+pub const TEMPLATE_GRACE: u64 = 8;
 
 /// Idle timeouts in seconds by [`State`] number: `ip_vs_proto_tcp.c` and `ip_vs_proto_udp.c`.
 pub const TIMEOUT_SECONDS: [u32; 16] = [0, 60, 60, 300, 900, 120, 120, 10, 300, 0, 0, 0, 0, 0, 0, 0];
@@ -411,6 +434,9 @@ pub trait Key: Copy {
     /// Takes the slot if it still holds the word that [`Key::inspect`] gave.
     fn claim(bucket: &Self::Bucket, slot: usize, expected: u64) -> bool;
 
+    /// The value of the entry that was in a slot when it was claimed by `expected`.
+    fn overwritten(bucket: &Self::Bucket, slot: usize, expected: u64) -> Option<Value>;
+
     /// Makes a claimed slot this key's.
     fn publish(self, bucket: &Self::Bucket, slot: usize, value: Value);
 
@@ -460,6 +486,11 @@ impl Key for Key4 {
     #[inline(always)]
     fn claim(bucket: &Bucket4, slot: usize, expected: u64) -> bool {
         bucket.0[slot & 3].key.replace(expected, CLAIMED)
+    }
+
+    #[inline(always)]
+    fn overwritten(bucket: &Bucket4, slot: usize, expected: u64) -> Option<Value> {
+        if expected == 0 { None } else { Some(Value::from_word(bucket.0[slot & 3].value.load())) }
     }
 
     #[inline(always)]
@@ -525,6 +556,11 @@ impl Key for Key6 {
     #[inline(always)]
     fn claim(bucket: &Bucket6, slot: usize, expected: u64) -> bool {
         bucket.0[slot & 3].value.replace(expected, CLAIMED)
+    }
+
+    #[inline(always)]
+    fn overwritten(_bucket: &Bucket6, _slot: usize, expected: u64) -> Option<Value> {
+        if expected == 0 { None } else { Some(Value::from_word(expected)) }
     }
 
     #[inline(always)]
@@ -604,6 +640,12 @@ impl<'b, K: Key> Candidate<'b, K> {
     #[inline(always)]
     pub fn claim(&self) -> bool {
         self.rank > WORST && K::claim(self.bucket, self.slot, self.expected)
+    }
+
+    /// The value of the entry that was in the slot when it was claimed.
+    #[inline(always)]
+    pub fn overwritten(&self) -> Option<Value> {
+        K::overwritten(self.bucket, self.slot, self.expected)
     }
 
     /// Is there none, or would taking it evict an unconfirmed connection that has not expired?

@@ -17,6 +17,7 @@ macro_rules! assert_size {
 
 assert_size!(
     Schedule = 64,
+    Load = 32,
     Destination = 64,
     Traffic = 40,
     Virtual = 32,
@@ -43,6 +44,8 @@ pub struct Service {
 impl Service {
     /// Another director serves it now: packets go to the kernel.
     pub const STANDBY: u16 = 1;
+    /// Each datagram is scheduled on its own, and leaves no entry.
+    pub const ONE_PACKET: u16 = 2;
 
     /// A virtual server that has its schedule for itself.
     pub const fn alone(id: u16) -> Self {
@@ -69,15 +72,59 @@ impl Service {
 pub struct Schedule {
     /// [`RingPlace`] as one word.
     pub ring: Word,
-    /// The scheduler: a [`SchedulerCode`]. The program does not read it; a daemon that adopts the tables does.
+    /// [`Rules`] as one word.
     pub scheduler: Word,
+    /// [`RingPlace`] of the list of real servers for the schedulers that compare them, as one word. Its slots have
+    /// a [`DestinationRef`] in the low half and the weight in the high half; the header is not used.
+    pub list: Word,
     /// Zero.
-    pub reserved: [Word; 6],
+    pub reserved: [Word; 5],
 }
 
-/// Numbers of the schedulers in [`Schedule::scheduler`].
+/// How a [`Schedule`] chooses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// A [`SchedulerCode`].
+    pub code: u8,
+    /// [`Rules::FALLBACK`] and the other flags.
+    pub flags: u8,
+    /// Leading bits of a client's address that persistence goes by.
+    pub prefix: u8,
+    /// How long persistence lasts, in ticks; 0: there is none.
+    pub persistence: u32,
+}
+
+impl Rules {
+    /// `sh`, `mh`: who would meet a real server that takes no new connections meets another.
+    pub const FALLBACK: u8 = 1;
+    /// `sh`, `mh`: the client's port is hashed too.
+    pub const PORT: u8 = 2;
+    /// Some real server has an upper limit of connections.
+    pub const LIMITED: u8 = 4;
+
+    /// As one word.
+    #[inline(always)]
+    pub const fn to_word(self) -> u64 {
+        let Self { code, flags, prefix, persistence } = self;
+        code as u64 | (flags as u64) << 8 | (prefix as u64) << 16 | (persistence as u64) << 32
+    }
+
+    /// The inverse of [`Rules::to_word`].
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
+    pub const fn from_word(word: u64) -> Self {
+        Self {
+            code: word as u8,
+            flags: (word >> 8) as u8,
+            prefix: (word >> 16) as u8,
+            persistence: (word >> 32) as u32,
+        }
+    }
+}
+
+/// Numbers of the schedulers in [`Rules::code`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u64)]
+#[repr(u8)]
 pub enum SchedulerCode {
     /// Round robin.
     Rr = 1,
@@ -129,8 +176,8 @@ impl SchedulerCode {
     ];
 
     /// The scheduler of a number.
-    pub fn from_number(number: u64) -> Option<Self> {
-        Self::ALL.into_iter().find(|code| *code as u64 == number)
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| *code as u8 == number)
     }
 
     /// The name in IPVS and in the configuration.
@@ -157,6 +204,12 @@ impl SchedulerCode {
 /// Words at the start of a ring, before its slots: the cursor (the count of picks, started where the
 /// scheduler's sequence stands) and the cursor's first value.
 pub const RING_HEADER: u32 = 2;
+
+/// In a slot of a ring: this real server takes no new connections, as its weight is 0.
+pub const UNAVAILABLE: u64 = 1 << 63;
+
+/// The longest list that a scheduler compares. The program walks it for each new connection.
+pub const MOST_LISTED: u32 = 256;
 
 /// Where a ring lies in [`crate::maps::RINGS`]: its header is at `offset`, its slots follow.
 /// Each slot is a [`DestinationRef`] in a word of its own.
@@ -245,7 +298,7 @@ pub struct Destination {
     /// Service id in the low 16 bits, then 16 bits of port (network order), then 32 bits of weight.
     pub identity: Word,
     /// Order of addition in the low half: IPVS's list runs from the highest to the lowest.
-    /// Address family (4 or 6) in bits 32 to 39.
+    /// Address family (4 or 6) in bits 32 to 39. The latest weight above 0 in the top 16 bits, for `mh`.
     pub order: Word,
     /// The real server's address, network order; IPv4 in the first four bytes.
     pub address: [Word; 2],
@@ -273,6 +326,12 @@ impl NextHop {
     pub const LOCAL: u8 = 4;
     /// Taken out of the configuration; serves the connections it has until they end.
     pub const RETIRED: u8 = 8;
+    /// It has failed, and packets of its connections are dropped.
+    pub const FAILED_DROP: u8 = 0x40;
+    /// It has failed, and packets of its TCP connections are answered with a reset; of others, dropped.
+    pub const FAILED_RESET: u8 = 0x80;
+    /// Both: it was taken out of the configuration, and packets of its connections go to the kernel, which refuses them.
+    pub const FAILED: u8 = Self::FAILED_DROP | Self::FAILED_RESET;
     /// The bits of the [`Method`].
     pub const METHOD: u8 = 0x30;
 
@@ -522,6 +581,70 @@ impl Identity {
     }
 }
 
+/// The connections of a destination, kept while [`Settings::COUNTED`] is set: as IPVS counts them, without
+/// templates. Whoever makes, changes or removes an entry adds and subtracts.
+#[derive(Debug, Default)]
+#[repr(C, align(32))]
+pub struct Load {
+    /// In an active state.
+    pub active: Word,
+    /// In another.
+    pub inactive: Word,
+    /// [`Load::OVERLOADED`].
+    pub state: Word,
+    /// Zero.
+    pub reserved: Word,
+}
+
+impl Load {
+    /// It has reached its upper limit, and not yet fallen below the lower one.
+    pub const OVERLOADED: u64 = 1;
+
+    /// The active and the inactive connections. While counts are being put right they may be below 0 for a moment.
+    #[inline(always)]
+    pub fn counts(&self) -> (u64, u64) {
+        let count = |word: &Word| {
+            let count = word.load();
+            if count >> 63 == 0 { count } else { 0 }
+        };
+        (count(&self.active), count(&self.inactive))
+    }
+
+    /// Adds to the active or the inactive connections.
+    #[inline(always)]
+    pub fn add(&self, active: bool, change: i64) {
+        #[expect(clippy::cast_sign_loss, reason = "wraps")]
+        let change = change as u64;
+        if active {
+            self.active.fetch_add(change)
+        } else {
+            self.inactive.fetch_add(change)
+        };
+    }
+
+    /// Brings the state up to date with the counts and the limits (`ip_vs_bind_dest`, `ip_vs_unbind_dest`).
+    #[inline(always)]
+    pub fn judge(&self, limits: u64) {
+        let (upper, lower) = (limits & 0xffff_ffff, limits >> 32);
+        let (active, inactive) = self.counts();
+        let total = active.wrapping_add(inactive);
+        let overloaded = self.state.load() & Self::OVERLOADED != 0;
+        let state = if upper == 0 {
+            0
+        } else if total >= upper {
+            Self::OVERLOADED
+        } else if overloaded {
+            let relieved = if lower == 0 { total.wrapping_mul(4) < upper * 3 } else { total < lower };
+            if relieved { 0 } else { Self::OVERLOADED }
+        } else {
+            0
+        };
+        if state != u64::from(overloaded) {
+            self.state.store(state);
+        }
+    }
+}
+
 /// One CPU's counters of one destination. `bytes` counts IP packets' lengths, as IPVS does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -578,7 +701,7 @@ impl FragmentOwner {
 pub struct Settings {
     /// [`LAYOUT_VERSION`] in the low half.
     pub layout: Word,
-    /// [`Settings::ANY_PORT`].
+    /// [`Settings::ANY_PORT`] and the others.
     pub flags: Word,
     /// Seed of the connection tables' hash; as long as the tables live.
     pub seed: Word,
@@ -622,6 +745,12 @@ impl Settings {
     pub const ANY_PORT: u64 = 1;
     /// Some real server's answers are translated, so what is for no virtual server may be one of them.
     pub const NAT: u64 = 2;
+    /// Some scheduler or limit goes by numbers of connections: [`Load`] is kept.
+    pub const COUNTED: u64 = 4;
+    /// Connections of a real server taken out of the configuration end with their next packet.
+    pub const EXPIRE_NODEST: u64 = 8;
+    /// A template of a real server of weight 0 does not count.
+    pub const EXPIRE_QUIESCENT: u64 = 16;
 }
 
 /// An interface the program is attached to. An all-zero element is an empty slot.

@@ -11,6 +11,7 @@
 pub mod conn;
 pub mod csum;
 pub mod forward;
+pub mod hash;
 pub mod layout;
 pub mod maps;
 #[cfg(any(test, feature = "user"))]

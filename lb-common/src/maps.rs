@@ -10,6 +10,8 @@ pub const SCHEDULES: &str = "SCHEDULES";
 pub const RINGS: &str = "RINGS";
 /// By destination id: [`crate::layout::Destination`].
 pub const DESTINATIONS: &str = "DESTINATIONS";
+/// By destination id: [`crate::layout::Load`].
+pub const LOADS: &str = "LOADS";
 /// By destination id, per CPU: [`crate::layout::Traffic`].
 pub const TRAFFIC: &str = "TRAFFIC";
 /// IPv4 connections: [`crate::conn::Bucket4`].
@@ -32,12 +34,13 @@ pub const NEIGHBOURS: &str = "NEIGHBOURS";
 pub const REASONS: &str = "REASONS";
 
 /// All of them; each is pinned under its name.
-pub const ALL: [&str; 15] = [
+pub const ALL: [&str; 16] = [
     SERVICES4,
     SERVICES6,
     SCHEDULES,
     RINGS,
     DESTINATIONS,
+    LOADS,
     TRAFFIC,
     CONNECTIONS4,
     CONNECTIONS6,
@@ -60,8 +63,8 @@ pub const CLOCK_PROGRAM: &str = "clock";
 pub const SERVICES: u32 = 65_535;
 /// Pairs of virtual server and real server. Destination ids are 20 bits; this many are allotted.
 pub const DESTINATIONS_MAX: u32 = 65_536;
-/// Words for the schedulers' rings (8 MiB); a ring takes its length and two, and its replacement as much again.
-pub const RING_WORDS: u32 = 1 << 20;
+/// Words for the schedulers' rings (16 MiB); a ring takes its length and two, and its replacement as much again.
+pub const RING_WORDS: u32 = 1 << 21;
 /// Routes of both families.
 pub const ROUTES_HALF: u32 = 2 * crate::layout::Route::MOST;
 /// Clients remembered at a time that are on the director's own segments.

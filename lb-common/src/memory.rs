@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use crate::conn::{Bucket4, Bucket6, TIMEOUT_SECONDS, Ticks};
 use crate::layout::{
     Destination, Detail, FragmentKey, FragmentOwner, INTERFACE_PROBES, INTERFACE_SLOTS, Interface,
-    LAYOUT_VERSION, Neighbour, Route, Schedule, Settings, Traffic, Virtual, mac_word,
+    LAYOUT_VERSION, Load, Neighbour, Route, Schedule, Settings, Traffic, Virtual, mac_word,
 };
 use crate::maps::ROUTES_HALF;
 use crate::net::MacAddress;
@@ -52,6 +52,8 @@ pub struct MemoryTables {
     pub rings: Vec<Word>,
     /// See [`Tables::destination`].
     pub destinations: Vec<Destination>,
+    /// See [`Tables::load`].
+    pub loads: Vec<Load>,
     /// See [`Tables::bucket4`].
     pub connections4: Vec<Bucket4>,
     /// See [`Tables::bucket6`].
@@ -83,6 +85,7 @@ impl MemoryTables {
             schedules: fill(sizes.services),
             rings: fill(sizes.ring_words),
             destinations: fill(sizes.destinations),
+            loads: fill(sizes.destinations),
             connections4: fill(sizes.buckets as usize),
             connections6: fill(sizes.buckets as usize),
             fragments: Mutex::default(),
@@ -189,6 +192,10 @@ impl Tables for MemoryTables {
 
     fn destination(&self, id: u32) -> Option<&Destination> {
         self.destinations.get(id as usize)
+    }
+
+    fn load(&self, id: u32) -> Option<&Load> {
+        self.loads.get(id as usize)
     }
 
     fn bucket4(&self, index: u32) -> Option<&Bucket4> {

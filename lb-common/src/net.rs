@@ -138,6 +138,8 @@ pub mod protocol {
     pub const TCP: u8 = 6;
     /// UDP.
     pub const UDP: u8 = 17;
+    /// SCTP.
+    pub const SCTP: u8 = 132;
     /// ICMP for IPv6.
     pub const ICMPV6: u8 = 58;
     /// IPv6 extension header: hop-by-hop options.

@@ -269,6 +269,7 @@ pub fn ports<P: Packet>(packet: &P, protocol: u8, at: usize, length: usize) -> R
             }
             Event::DATAGRAM
         }
+        protocol::SCTP => return Err(Reason::Sctp),
         _ => return Err(Reason::NoVirtualServer),
     };
     let event = event.blurred(packet.blur());

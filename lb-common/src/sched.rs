@@ -5,6 +5,10 @@
 //! datapath needs; it counts picks in the ring's cursor. When the list or a weight changes, the next round
 //! starts where IPVS's state would be: [`Progress`] is read off the cursor for that.
 
+mod hashing;
+
+pub use hashing::{Hashed, dh, mh, sh};
+
 /// A real server in a scheduler's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate<D> {

@@ -1,11 +1,12 @@
 //! Access to the tables that decide where packets go.
 
-use crate::word::Word;
+use crate::word::{Blur, Word};
 
 use crate::conn::{Bucket4, Bucket6, Ticks};
-use crate::forward;
+use crate::forward::pick::{self, Asked};
+use crate::forward::{self, place, sticky};
 use crate::layout::{
-    Destination, Detail, FragmentKey, FragmentOwner, Neighbour, Route, Schedule, Settings, Virtual,
+    Destination, Detail, FragmentKey, FragmentOwner, Load, Neighbour, Route, Schedule, Settings, Virtual,
 };
 use crate::services;
 use crate::verdict::Reason;
@@ -27,6 +28,8 @@ pub trait Tables {
     fn ring(&self, index: u32) -> Option<&Word>;
     /// A destination by its id.
     fn destination(&self, id: u32) -> Option<&Destination>;
+    /// A destination's connections.
+    fn load(&self, id: u32) -> Option<&Load>;
     /// A bucket of the IPv4 connection table.
     fn bucket4(&self, index: u32) -> Option<&Bucket4>;
     /// A bucket of the IPv6 connection table.
@@ -64,6 +67,86 @@ pub trait Tables {
         Self: Sized,
     {
         forward::translate::owner(self, a, b, ports, answers, is_ipv6)
+    }
+    /// The scheduler's choice: [`forward::pick::pick`], here or in a function of its own. As the others below.
+    #[inline(always)]
+    fn pick(&self, schedule: u16, asked: &Asked) -> u64
+    where
+        Self: Sized,
+    {
+        pick::pick(self, schedule, asked)
+    }
+    /// [`forward::pick::best`].
+    #[inline(always)]
+    fn pick_best(&self, list: u64, code: u8) -> u64
+    where
+        Self: Sized,
+    {
+        pick::best(self, list, code)
+    }
+    /// [`forward::pick::drawn`].
+    #[inline(always)]
+    fn pick_drawn(&self, list: u64, drawn: u64) -> u64
+    where
+        Self: Sized,
+    {
+        pick::drawn(self, list, drawn)
+    }
+    /// [`forward::pick::relieved`].
+    #[inline(always)]
+    fn pick_relieved(&self, ring: u64) -> u64
+    where
+        Self: Sized,
+    {
+        pick::relieved(self, ring)
+    }
+    /// [`forward::pick::other`].
+    #[inline(always)]
+    fn pick_other(&self, ring: u64, number: u32, place: u32, flags: u32) -> u64
+    where
+        Self: Sized,
+    {
+        pick::other(self, ring, number, place, flags)
+    }
+    /// [`forward::pick::among`].
+    #[inline(always)]
+    fn pick_among(&self, list: u64, start: u32, code: u8) -> u64
+    where
+        Self: Sized,
+    {
+        pick::among(self, list, start, code)
+    }
+    /// [`forward::pick::up_to`].
+    #[inline(always)]
+    fn pick_up_to(&self, list: u64, start: u32, drawn: u64, sum: u64) -> u64
+    where
+        Self: Sized,
+    {
+        pick::up_to(self, list, start, drawn, sum)
+    }
+    /// [`forward::sticky::bound`].
+    #[inline(always)]
+    fn bound(&self, client: [u64; 2], rest: u64) -> u64
+    where
+        Self: Sized,
+    {
+        sticky::bound(self, client, rest, Blur::new(0))
+    }
+    /// [`forward::sticky::bind`].
+    #[inline(always)]
+    fn bind(&self, client: [u64; 2], rest: u64, word: u64)
+    where
+        Self: Sized,
+    {
+        sticky::bind(self, client, rest, word, Blur::new(0));
+    }
+    /// [`forward::place::weigh`].
+    #[inline(always)]
+    fn weigh(&self, value: u64, change: i64)
+    where
+        Self: Sized,
+    {
+        place::weigh(self, value, change);
     }
     /// A client on a segment of the director's; [`neighbour_key4`] makes the address of an IPv4 one.
     fn neighbour(&self, address: &[u64; 2]) -> Option<Neighbour>;

@@ -103,6 +103,14 @@ reasons! {
     Unfinished = 17, Drop, "unfinished-checksum";
     /// Too long for the way to its real server; the sender was told so.
     TooBig = 18, Note, "too-big";
+    /// Another director serves the virtual server now.
+    Standby = 19, Pass, "standby";
+    /// SCTP, which is not balanced.
+    Sctp = 20, Pass, "sctp";
+    /// To a connection of a real server that was taken out of the configuration, which ends with it.
+    RemovedRealServer = 21, Pass, "removed-real-server";
+    /// To a connection of a real server that has failed.
+    FailedRealServer = 22, Drop, "failed-real-server";
 }
 
 #[cfg(test)]

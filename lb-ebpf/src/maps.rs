@@ -7,8 +7,10 @@ use aya_ebpf::helpers::generated::bpf_jiffies64;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray};
 use lb_common::conn::{Bucket4, Bucket6, Ticks};
+use lb_common::forward::pick::Asked;
 use lb_common::layout::{
-    Destination, Detail, FragmentKey, FragmentOwner, Neighbour, Route, Schedule, Settings, Traffic, Virtual,
+    Destination, Detail, FragmentKey, FragmentOwner, Load, Neighbour, Route, Schedule, Settings, Traffic,
+    Virtual,
 };
 use lb_common::maps::{
     DESTINATIONS_MAX, FRAGMENTS_MAX, NEIGHBOURS_MAX, RING_WORDS, ROUTES_HALF, SERVICES as SERVICES_MAX,
@@ -30,6 +32,8 @@ static SCHEDULES: Array<Schedule> = Array::with_max_entries(SERVICES_MAX + 1, BP
 static RINGS: Array<Word> = Array::with_max_entries(RING_WORDS, BPF_F_MMAPABLE);
 #[map]
 static DESTINATIONS: Array<Destination> = Array::with_max_entries(DESTINATIONS_MAX, BPF_F_MMAPABLE);
+#[map]
+static LOADS: Array<Load> = Array::with_max_entries(DESTINATIONS_MAX, BPF_F_MMAPABLE);
 #[map]
 static TRAFFIC: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(DESTINATIONS_MAX, 0);
 // The loader sets the connection tables' sizes.
@@ -93,6 +97,11 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn destination(&self, id: u32) -> Option<&Destination> {
         DESTINATIONS.get(id)
+    }
+
+    #[inline(always)]
+    fn load(&self, id: u32) -> Option<&Load> {
+        LOADS.get(id)
     }
 
     #[inline(always)]
@@ -178,6 +187,57 @@ impl Tables for KernelTables {
             traffic.packets = traffic.packets.wrapping_add(1);
             traffic.bytes = traffic.bytes.wrapping_add(bytes);
         }
+    }
+
+    #[inline(always)]
+    fn pick(&self, schedule: u16, asked: &Asked) -> u64 {
+        let (placement, addresses, rest) = asked.to_words();
+        stages::pick_any(u32::from(schedule), placement, addresses, rest)
+    }
+
+    #[inline(always)]
+    fn pick_best(&self, list: u64, code: u8) -> u64 {
+        stages::pick_best(list, u32::from(code))
+    }
+
+    #[inline(always)]
+    fn pick_drawn(&self, list: u64, drawn: u64) -> u64 {
+        stages::pick_drawn(list, drawn)
+    }
+
+    #[inline(always)]
+    fn pick_relieved(&self, ring: u64) -> u64 {
+        stages::pick_relieved(ring)
+    }
+
+    #[inline(always)]
+    fn pick_other(&self, ring: u64, number: u32, place: u32, flags: u32) -> u64 {
+        stages::pick_other(ring, number, place, flags)
+    }
+
+    #[inline(always)]
+    fn pick_among(&self, list: u64, start: u32, code: u8) -> u64 {
+        stages::pick_among(list, start, u32::from(code))
+    }
+
+    #[inline(always)]
+    fn pick_up_to(&self, list: u64, start: u32, drawn: u64, sum: u64) -> u64 {
+        stages::pick_up_to(list, start, drawn, sum)
+    }
+
+    #[inline(always)]
+    fn bound(&self, [a, b]: [u64; 2], rest: u64) -> u64 {
+        stages::bound(a, b, rest)
+    }
+
+    #[inline(always)]
+    fn bind(&self, [a, b]: [u64; 2], rest: u64, word: u64) {
+        let _zero = stages::bind(a, b, rest, word);
+    }
+
+    #[inline(always)]
+    fn weigh(&self, value: u64, change: i64) {
+        let _zero = stages::weigh(value, change);
     }
 
     #[inline(always)]

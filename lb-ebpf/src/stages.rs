@@ -8,9 +8,11 @@ use core::hint;
 use aya_ebpf::bindings::{xdp_action, xdp_md};
 use aya_ebpf::helpers::bpf_redirect;
 use lb_common::csum;
-use lb_common::forward::{self, Stage, translate, way};
+use lb_common::forward::pick::{self, Asked};
+use lb_common::forward::{self, Stage, place, sticky, translate, way};
 use lb_common::layout::DestinationRef;
 use lb_common::verdict::Verdict;
+use lb_common::word::Blur;
 
 use crate::maps::KernelTables;
 use crate::xdp_packet::XdpPacket;
@@ -44,6 +46,7 @@ fn after(stage: Stage) -> u32 {
         Stage::Answer => NEXT,
         Stage::Error => NEXT | 1,
         Stage::Rest => NEXT | 2,
+        Stage::Failed(flags) => NEXT | 3 | (flags as u32) << 8,
         Stage::Translate(destination, new) => NEXT | TRANSLATE | chosen(destination, new),
         Stage::Encapsulate(destination, new) => NEXT | ENCAPSULATE | chosen(destination, new),
     }
@@ -70,8 +73,10 @@ pub(crate) fn run(context: *mut xdp_md) -> u32 {
         return stage_answer(context);
     } else if first & 3 == 1 {
         stage_error(context)
-    } else {
+    } else if first & 3 == 2 {
         stage_rest(context)
+    } else {
+        return stage_failed(context, first >> 8);
     };
     if second & NEXT == 0 { second } else { stage_encapsulate(context, second) }
 }
@@ -103,6 +108,12 @@ extern "C" fn stage_error(context: *mut xdp_md) -> u32 {
 #[inline(never)]
 extern "C" fn stage_rest(context: *mut xdp_md) -> u32 {
     carry_out(context, Stage::Rest)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn stage_failed(context: *mut xdp_md, flags: u32) -> u32 {
+    carry_out(context, Stage::Failed(flags as u8))
 }
 
 #[unsafe(no_mangle)]
@@ -152,4 +163,76 @@ pub(crate) extern "C" fn find_answers(a: u64, b: u64, key: u32, is_ipv6: u32) ->
 #[inline(never)]
 pub(crate) extern "C" fn owner(a: u64, b: u64, ports: u32, answers: u64, is_ipv6: u32) -> u64 {
     translate::owner(&KernelTables, a, b, ports, answers, is_ipv6 != 0)
+}
+
+/// See [`pick::pick`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn pick_any(schedule: u32, placement: u64, addresses: u64, rest: u32) -> u64 {
+    pick::pick(&KernelTables, schedule as u16, &Asked::from_words(placement, addresses, rest))
+}
+
+/// See [`pick::best`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn pick_best(list: u64, code: u32) -> u64 {
+    pick::best(&KernelTables, list, code as u8)
+}
+
+/// See [`pick::drawn`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn pick_drawn(list: u64, drawn: u64) -> u64 {
+    pick::drawn(&KernelTables, list, drawn)
+}
+
+/// See [`pick::relieved`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn pick_relieved(ring: u64) -> u64 {
+    pick::relieved(&KernelTables, ring)
+}
+
+/// See [`pick::other`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn pick_other(ring: u64, number: u32, place: u32, flags: u32) -> u64 {
+    pick::other(&KernelTables, ring, number, place, flags)
+}
+
+/// See [`pick::among`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn pick_among(list: u64, start: u32, code: u32) -> u64 {
+    pick::among(&KernelTables, list, start, code as u8)
+}
+
+/// See [`pick::up_to`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn pick_up_to(list: u64, start: u32, drawn: u64, sum: u64) -> u64 {
+    pick::up_to(&KernelTables, list, start, drawn, sum)
+}
+
+/// See [`sticky::bound`]. The top bits of `rest` are 0, which the verifier does not know.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn bound(a: u64, b: u64, rest: u64) -> u64 {
+    sticky::bound(&KernelTables, [a, b], rest, Blur::new(rest >> 41))
+}
+
+/// See [`sticky::bind`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn bind(a: u64, b: u64, rest: u64, word: u64) -> u32 {
+    sticky::bind(&KernelTables, [a, b], rest, word, Blur::new(rest >> 41));
+    0
+}
+
+/// See [`place::weigh`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn weigh(value: u64, change: i64) -> u32 {
+    place::weigh(&KernelTables, value, change);
+    0
 }

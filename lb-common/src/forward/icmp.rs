@@ -53,8 +53,8 @@ pub(super) fn icmp<P: Packet, A: Version, T: Tables>(
     let settings = tables.settings().ok_or(BROKEN)?;
     accept(packet, settings, link, ip.ttl)?;
     let flow = ends.destination.flow(destination_port, service.id);
-    let placement = ends.destination.placement(destination_port, source_port);
-    let chosen = existing(tables, settings, flow, placement, service, source_port, packet.blur())?;
+    let asked = ends.destination.asked(destination_port, ends.source, source_port);
+    let chosen = existing(tables, settings, flow, asked, service, source_port, packet.blur())?;
     if chosen.is_tunnelled() {
         hint::cold_path();
         return Err(packet.stage(tables, chosen.stage()));

@@ -4,12 +4,15 @@
 //! Direct routing changes the two MACs, the TTL and its checksum, and the VLAN tag where the real server is on
 //! another VLAN. A packet that is passed or dropped is not changed at all.
 
+mod failed;
 mod fragment;
 mod icmp;
 pub mod nat;
-mod place;
+pub mod pick;
+pub mod place;
 mod refuse;
 mod send;
+pub mod sticky;
 pub mod translate;
 mod tunnel;
 mod version;
@@ -31,7 +34,7 @@ use crate::verdict::{Reason, Verdict};
 
 use fragment::{first_fragment, fragment_key4, fragment_key6, identification, remember};
 use icmp::icmp;
-use place::{Chosen, place, placement4, placement6};
+use place::{Chosen, asked4, asked6, place};
 use send::send;
 use version::{Arrived, Version};
 
@@ -61,6 +64,8 @@ pub enum Stage {
     Error,
     /// A fragment that is not the first.
     Rest,
+    /// Of a connection whose real server has failed; the flags of its next hop.
+    Failed(u8),
     /// For this destination by NAT; `true` for a new connection.
     Translate(DestinationRef, bool),
     /// For this destination through a tunnel; `true` for a new connection.
@@ -121,6 +126,7 @@ fn staged_ip<P: Packet, A: Version, T: Tables>(
             let chosen = place::live(tables, reference, new).ok_or(BROKEN)?;
             tunnel::encapsulate(packet, tables, link, ip, ports, &chosen)
         }
+        Stage::Failed(flags) => failed::failed(packet, ip, flags),
         Stage::Error => icmp(packet, tables, link, ip),
         Stage::Rest => rest(packet, tables, link, ip),
     }
@@ -177,7 +183,7 @@ fn ip4<'t, P: Packet, T: Tables>(packet: &mut P, tables: &'t T, link: &Link) -> 
     accept(packet, settings, link, ip.ttl)?;
     let flow = Key4::new(ip.source, ports.source, service.id);
     let chosen = place(tables, settings, flow, service, &ports, packet.blur(), || {
-        placement4(ip.source, ports.source, ports.destination)
+        asked4(ip.source, ports.source, ip.destination, ports.destination)
     })?;
     if let Part::First(_) = ip.part {
         hint::cold_path();
@@ -188,7 +194,7 @@ fn ip4<'t, P: Packet, T: Tables>(packet: &mut P, tables: &'t T, link: &Link) -> 
             chosen.reference,
         );
     }
-    if chosen.flags() & NextHop::METHOD != 0 {
+    if chosen.flags() & (NextHop::METHOD | NextHop::FAILED) != 0 {
         hint::cold_path();
         return Err(packet.stage(tables, chosen.stage()));
     }
@@ -215,7 +221,7 @@ fn ip6<'t, P: Packet, T: Tables>(packet: &mut P, tables: &'t T, link: &Link) -> 
     accept(packet, settings, link, ip.hop_limit)?;
     let flow = Key6::new(ip.source, ports.source, service.id);
     let chosen = place(tables, settings, flow, service, &ports, packet.blur(), || {
-        placement6(ip.source, ports.source, ports.destination)
+        asked6(ip.source, ports.source, ip.destination, ports.destination)
     })?;
     if let Part::First(_) = ip.part {
         hint::cold_path();
@@ -226,7 +232,7 @@ fn ip6<'t, P: Packet, T: Tables>(packet: &mut P, tables: &'t T, link: &Link) -> 
             chosen.reference,
         );
     }
-    if chosen.flags() & NextHop::METHOD != 0 {
+    if chosen.flags() & (NextHop::METHOD | NextHop::FAILED) != 0 {
         hint::cold_path();
         return Err(packet.stage(tables, chosen.stage()));
     }

@@ -3,8 +3,9 @@
 use core::hint;
 
 use crate::conn::{self, Candidate, Event, Key, Key4, Key6, State, Ticks, Value};
+use crate::hash;
 use crate::layout::{
-    Destination, DestinationRef, Method, NextHop, RING_HEADER, RingPlace, Service, Settings,
+    Destination, DestinationRef, Identity, Method, NextHop, RingPlace, Rules, Schedule, Service, Settings,
 };
 use crate::net::{Be16, Be32, Be128};
 use crate::parse::Ports;
@@ -12,22 +13,37 @@ use crate::tables::Tables;
 use crate::verdict::{Reason, Verdict};
 use crate::word::Blur;
 
+use super::pick::{Asked, NOBODY, Turn};
+use super::sticky::{Sticky, rest};
 use super::{BROKEN, Stage};
 
-/// The hash that places a flow where there is no entry. It depends on the flow alone, so that it gives the
-/// same real server for every packet and on every director with the same ring.
+/// What a scheduler goes by for an IPv4 flow. The placement depends on the flow alone, so that it gives the same
+/// real server for every packet and on every director with the same ring.
 #[inline(always)]
-pub(super) fn placement4(client: Be32, client_port: Be16, port: Be16) -> u64 {
-    conn::mix(client.bits() as u64 | (client_port.bits() as u64) << 32 | (port.bits() as u64) << 48)
+pub(super) fn asked4(client: Be32, client_port: Be16, address: Be32, port: Be16) -> Asked {
+    let flow = client.bits() as u64 | (client_port.bits() as u64) << 32 | (port.bits() as u64) << 48;
+    Asked {
+        placement: conn::mix(flow),
+        client: hash::fold(client.bits() as u64, 0),
+        address: hash::fold(address.bits() as u64, 0),
+        port: client_port.host(),
+        turn: Turn::HAS,
+    }
 }
 
-/// As [`placement4`].
+/// As [`asked4`].
 #[inline(always)]
-pub(super) fn placement6(client: Be128, client_port: Be16, port: Be16) -> u64 {
+pub(super) fn asked6(client: Be128, client_port: Be16, address: Be128, port: Be16) -> Asked {
     let [first, second] = client.words();
-    conn::mix(
-        conn::mix(conn::mix(first) ^ second) ^ (client_port.bits() as u64) << 32 ^ (port.bits() as u64) << 48,
-    )
+    let ports = (client_port.bits() as u64) << 32 ^ (port.bits() as u64) << 48;
+    let [high, low] = address.words();
+    Asked {
+        placement: conn::mix(conn::mix(conn::mix(first) ^ second) ^ ports),
+        client: hash::fold(first, second),
+        address: hash::fold(high, low),
+        port: client_port.host(),
+        turn: Turn::HAS,
+    }
 }
 
 /// A key whose buckets the tables hold.
@@ -82,7 +98,9 @@ impl Chosen<'_> {
     /// The stage that sends packets to it, unless by direct routing.
     #[inline(always)]
     pub(super) fn stage(&self) -> Stage {
-        if self.is_tunnelled() {
+        if self.flags() & NextHop::FAILED != 0 {
+            Stage::Failed(self.flags())
+        } else if self.is_tunnelled() {
             Stage::Encapsulate(self.reference, self.new)
         } else {
             Stage::Translate(self.reference, self.new)
@@ -110,22 +128,29 @@ pub(super) fn live<T: Tables>(tables: &T, reference: DestinationRef, new: bool) 
 
 /// The timeout of a state in ticks.
 #[inline(always)]
-fn timeout(settings: &Settings, state: State) -> u64 {
+pub(super) fn timeout(settings: &Settings, state: State) -> u64 {
     settings.timeouts[state.number() & 15].load()
 }
 
 /// Finds the real server of a TCP or UDP packet: by its connection's entry, else by the scheduler.
-/// `placement` gives the flow's [`placement4`] or [`placement6`].
+/// `asked` gives the flow's [`asked4`] or [`asked6`].
 #[inline(always)]
-pub(super) fn place<'t, K: Family, T: Tables>(
+pub(super) fn place<'t, K: Sticky, T: Tables>(
     tables: &'t T,
     settings: &Settings,
     flow: K,
     service: Service,
     ports: &Ports,
     blur: Blur,
-    placement: impl Fn() -> u64,
+    asked: impl Fn() -> Asked,
 ) -> Result<Chosen<'t>, Verdict> {
+    if service.flags & (Service::STANDBY | Service::ONE_PACKET) != 0 {
+        hint::cold_path();
+        if service.flags & Service::STANDBY != 0 {
+            return Err(Reason::Standby.into());
+        }
+        return once(tables, service, flow, asked);
+    }
     let hash = flow.hash(settings.seed.load());
     let count = K::buckets(settings);
     let (first, second) = conn::buckets_of(hash, count, K::NEAR);
@@ -153,7 +178,7 @@ pub(super) fn place<'t, K: Family, T: Tables>(
                 .or_better(bucket, now, blur, timeout)
         }
     };
-    schedule(tables, flow, service, ports, now, candidate, placement)
+    schedule(tables, settings, flow, service, ports, now, candidate, asked)
 }
 
 /// Goes on with a connection that has an entry: its real server, and the entry brought up to date. `None` if
@@ -177,7 +202,11 @@ fn follow<'t, K: Family, T: Tables>(
     let chosen = live(tables, value.destination(), false)?;
     if event == Event::SYN {
         hint::cold_path();
-        if conn::reschedules(state, chosen.flags() & NextHop::RETIRED != 0) {
+        if conn::reschedules(state, chosen.flags() & NextHop::RETIRED != 0)
+            || chosen.flags() & NextHop::FAILED != 0
+            || settings.flags.load() & Settings::EXPIRE_NODEST != 0
+                && Identity::from_word(chosen.destination.identity.load()).weight == 0
+        {
             return None;
         }
     }
@@ -185,51 +214,73 @@ fn follow<'t, K: Family, T: Tables>(
     // Written only in steps of 1/256 of the timeout: established traffic must not dirty the cache line.
     if next != state || age > timeout >> 8 {
         hint::cold_path();
-        K::update(bucket, slot, value, value.with(next, now));
+        let new = value.with(next, now);
+        let updated = K::update(bucket, slot, value, new);
+        if updated && state.active() != next.active() && settings.flags.load() & Settings::COUNTED != 0 {
+            tables.weigh(value.to_word(), -1);
+            tables.weigh(new.to_word(), 1);
+        }
     }
     Some(chosen)
 }
 
 /// Chooses a real server for a flow that has none, and records it if there is a slot for it.
 #[inline(always)]
-fn schedule<'t, K: Family, T: Tables>(
+#[expect(clippy::too_many_arguments, reason = "inlined")]
+fn schedule<'t, K: Sticky, T: Tables>(
     tables: &'t T,
+    settings: &Settings,
     flow: K,
     service: Service,
     ports: &Ports,
     now: Ticks,
     candidate: Candidate<'_, K>,
-    placement: impl Fn() -> u64,
+    asked: impl Fn() -> Asked,
 ) -> Result<Chosen<'t>, Verdict> {
-    let ring = RingPlace::from_word(tables.schedule(service.schedule).ok_or(BROKEN)?.ring.load());
-    if ring.slots == 0 {
+    let schedule = tables.schedule(service.schedule).ok_or(BROKEN)?;
+    if RingPlace::from_word(schedule.ring.load()).slots == 0 {
         return Err(Reason::NoRealServer.into());
     }
     let opens = ports.event.opens();
     let claimed = opens != State::NONE && candidate.claim();
+    let counted = settings.flags.load() & Settings::COUNTED != 0;
+    if claimed
+        && counted
+        && let Some(old) = candidate.overwritten()
+    {
+        hint::cold_path();
+        tables.weigh(old.to_word(), -1);
+    }
     let starts = ports.event.starts();
     // Where entries are evicted the hash places newcomers too: this one's entry may be gone when its next
     // packet comes, which then finds the same place.
-    let slot = if claimed && starts && !candidate.crowded() {
-        by_turn(tables, ring)
+    let turn = if !starts {
+        Turn::HAS
+    } else if claimed && !candidate.crowded() {
+        Turn::NEXT
     } else {
-        Some(by_hash(ring, placement()))
+        Turn::WOULD
     };
     // A claimed slot must be given back whatever is wrong: nothing is returned before that.
     let new = claimed || ports.event == Event::SYN;
-    let Some(chosen) = slot.and_then(|slot| ring_slot(tables, ring, slot, new)) else {
-        hint::cold_path();
-        if claimed {
-            K::release(candidate.bucket, candidate.slot);
-        }
-        return Err(BROKEN);
-    };
+    let chosen =
+        match picked(tables, choose(tables, schedule, service, flow, &Asked { turn, ..asked() }), new) {
+            Ok(chosen) => chosen,
+            Err(verdict) => {
+                hint::cold_path();
+                if claimed {
+                    K::release(candidate.bucket, candidate.slot);
+                }
+                return Err(verdict);
+            }
+        };
     if claimed {
-        flow.publish(
-            candidate.bucket,
-            candidate.slot,
-            Value::new(chosen.reference, opens, now, ports.destination),
-        );
+        let value = Value::new(chosen.reference, opens, now, ports.destination);
+        if counted {
+            hint::cold_path();
+            tables.weigh(value.to_word(), 1);
+        }
+        flow.publish(candidate.bucket, candidate.slot, value);
         if candidate.crowded() {
             tables.count(Reason::Evicted);
         }
@@ -243,28 +294,74 @@ fn schedule<'t, K: Family, T: Tables>(
     Ok(chosen)
 }
 
-/// The next place in the scheduler's order.
+/// The real server of a pick.
 #[inline(always)]
-fn by_turn<T: Tables>(tables: &T, ring: RingPlace) -> Option<u32> {
-    let turn = tables.ring(ring.offset)?.fetch_add(1);
-    // Dividing 32 bits takes a fraction of the time that 64 take.
-    Some(match u32::try_from(turn) {
-        Ok(turn) => turn % ring.slots,
-        #[expect(clippy::cast_possible_truncation, reason = "a remainder of a 32-bit number")]
-        Err(_) => (turn % u64::from(ring.slots)) as u32,
-    })
+fn picked<T: Tables>(tables: &T, word: u64, new: bool) -> Result<Chosen<'_>, Verdict> {
+    if word == NOBODY {
+        return Err(Reason::NoRealServer.into());
+    }
+    live(tables, DestinationRef::from_word(word), new).ok_or(BROKEN)
 }
 
-/// The place of the flow's hash in the scheduler's ring, so that each real server gets its weight's share.
+/// Adds `change` to the connections of an entry's real server. `value` is a [`Value`] as a word.
 #[inline(always)]
-fn by_hash(ring: RingPlace, placement: u64) -> u32 {
-    conn::scale((placement >> 32) as u32, ring.slots)
+pub fn weigh<T: Tables>(tables: &T, value: u64, change: i64) {
+    let value = Value::from_word(value);
+    if value.state().template() {
+        return;
+    }
+    let reference = value.destination();
+    let (Some(destination), Some(load)) = (tables.destination(reference.id()), tables.load(reference.id()))
+    else {
+        return;
+    };
+    // The id may have been given out again; the entry was not counted for who has it now.
+    if NextHop::from_word(destination.next_hop.load()).generation == reference.generation() {
+        load.add(value.state().active(), change);
+        load.judge(destination.limits.load());
+    }
 }
 
+/// Schedules a datagram of a virtual server that leaves no entries (`ip_vs_schedule`, IP_VS_CONN_F_ONE_PACKET).
 #[inline(always)]
-fn ring_slot<T: Tables>(tables: &T, ring: RingPlace, slot: u32, new: bool) -> Option<Chosen<'_>> {
-    let word = tables.ring(ring.offset.wrapping_add(RING_HEADER).wrapping_add(slot))?.load();
-    live(tables, DestinationRef::from_word(word), new)
+fn once<'t, K: Sticky, T: Tables>(
+    tables: &'t T,
+    service: Service,
+    flow: K,
+    asked: impl Fn() -> Asked,
+) -> Result<Chosen<'t>, Verdict> {
+    let schedule = tables.schedule(service.schedule).ok_or(BROKEN)?;
+    let asked = Asked { turn: Turn::NEXT, ..asked() };
+    picked(tables, choose(tables, schedule, service, flow, &asked), true)
+}
+
+/// The scheduler's choice, or persistence's.
+#[inline(always)]
+fn choose<K: Sticky, T: Tables>(
+    tables: &T,
+    schedule: &Schedule,
+    service: Service,
+    flow: K,
+    asked: &Asked,
+) -> u64 {
+    if Rules::from_word(schedule.scheduler.load()).persistence == 0 {
+        return tables.pick(service.schedule, asked);
+    }
+    hint::cold_path();
+    let starts = asked.turn != Turn::HAS;
+    let (client, rest) = (flow.client(), rest(service.schedule, starts, K::IS_IPV6));
+    let word = tables.bound(client, rest);
+    if word != NOBODY {
+        return word;
+    }
+    // Where there is no template, all of a client's flows find the same place.
+    let prefix = Rules::from_word(schedule.scheduler.load()).prefix;
+    let asked = Asked { placement: flow.template(prefix, 0).hash(0), ..*asked };
+    let word = tables.pick(service.schedule, &asked);
+    if starts && word != NOBODY {
+        tables.bind(client, rest, word);
+    }
+    word
 }
 
 /// The entry of a flow, which may have expired.
@@ -289,7 +386,7 @@ pub(super) fn existing<'t, K: Family, T: Tables>(
     tables: &'t T,
     settings: &Settings,
     flow: K,
-    placement: u64,
+    asked: Asked,
     service: Service,
     port: Be16,
     blur: Blur,
@@ -299,9 +396,5 @@ pub(super) fn existing<'t, K: Family, T: Tables>(
     {
         return Ok(chosen);
     }
-    let ring = RingPlace::from_word(tables.schedule(service.schedule).ok_or(BROKEN)?.ring.load());
-    if ring.slots == 0 {
-        return Err(Reason::NoRealServer.into());
-    }
-    ring_slot(tables, ring, by_hash(ring, placement), false).ok_or(BROKEN)
+    picked(tables, tables.pick(service.schedule, &asked), false)
 }

@@ -1,8 +1,9 @@
 //! What translating needs of IPv4 and of IPv6, under one name.
 
 use crate::conn::{Key4, Key6};
+use crate::csum;
 use crate::layout::{Answers, FragmentKey, RoutePlaces, Service, Settings};
-use crate::net::{Be16, Be32, Be128};
+use crate::net::{Be16, Be32, Be128, protocol};
 use crate::packet::Packet;
 use crate::parse::{self, Ipv4, Ipv6, Link, Part};
 use crate::services::{self, Name4, Name6};
@@ -12,7 +13,8 @@ use crate::word::{Blur, Word};
 
 use super::fragment::{fragment_key4, fragment_key6};
 use super::nat::{self, Address, Ends, Quote, Segment};
-use super::place::{Family, placement4, placement6};
+use super::pick::Asked;
+use super::place::{Family, asked4, asked6};
 use super::refuse::{write4, write6};
 use super::tunnel::{Inherited, inherit4, inherit6};
 use super::{service4, service6};
@@ -143,8 +145,8 @@ pub(super) trait Version: Address {
         quoted: usize,
         mtu: u16,
     ) -> Option<()>;
-    /// The hash that places a flow of this client: see [`placement4`].
-    fn placement(self, client_port: Be16, port: Be16) -> u64;
+    /// What a scheduler goes by for a flow of this client: see [`asked4`].
+    fn asked(self, client_port: Be16, address: Self, port: Be16) -> Asked;
     /// The virtual server of an address, port and protocol.
     fn service<T: Tables>(tables: &T, address: Self, port: Be16, protocol: u8) -> Result<Service, Reason>;
     /// Is it the same address?
@@ -154,6 +156,9 @@ pub(super) trait Version: Address {
     fn is_error(kind: u8) -> bool;
     /// Reads the header of a packet that an ICMP error quotes at `at`.
     fn quoted<P: Packet>(packet: &P, at: usize) -> Result<(Quoted<Self>, Part), Verdict>;
+    /// Makes the packet a TCP segment without options or data on its way back: a new header. `None`, without a change,
+    /// if there is more between the headers of IP and TCP than the one of 20 or 40 bytes.
+    fn turn_round<P: Packet>(packet: &mut P, ip: &Arrived<Self>) -> Option<()>;
     /// See [`nat::translate_header4`].
     fn translate_header<P: Packet>(packet: &mut P, at: usize, source: Self, destination: Self) -> Option<()>;
     /// Translates the packet that an ICMP error at `icmp` quotes, and the error's own header at `at`.
@@ -232,8 +237,21 @@ impl Version for Be32 {
     }
 
     #[inline(always)]
-    fn placement(self, client_port: Be16, port: Be16) -> u64 {
-        placement4(self, client_port, port)
+    fn turn_round<P: Packet>(packet: &mut P, ip: &Arrived<Self>) -> Option<()> {
+        if ip.segment.at != ip.at + 20 {
+            return None;
+        }
+        let ([a, b, c, d], [e, f, g, h]) = (ip.destination.wire(), ip.source.wire());
+        // 40 bytes, not to be fragmented, 64 hops.
+        packet
+            .store(ip.at, [0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, protocol::TCP, 0, 0, a, b, c, d, e, f, g, h])?;
+        let sum = csum::sum(packet, ip.at, 20)?;
+        packet.store(ip.at + 10, sum.checksum().to_ne_bytes())
+    }
+
+    #[inline(always)]
+    fn asked(self, client_port: Be16, address: Self, port: Be16) -> Asked {
+        asked4(self, client_port, address, port)
     }
 
     #[inline(always)]
@@ -340,8 +358,18 @@ impl Version for Be128 {
     }
 
     #[inline(always)]
-    fn placement(self, client_port: Be16, port: Be16) -> u64 {
-        placement6(self, client_port, port)
+    fn turn_round<P: Packet>(packet: &mut P, ip: &Arrived<Self>) -> Option<()> {
+        if ip.segment.at != ip.at + 40 {
+            return None;
+        }
+        packet.store(ip.at, [0x60, 0, 0, 0, 0, 20, protocol::TCP, 64])?;
+        packet.store(ip.at + 8, ip.destination.wire())?;
+        packet.store(ip.at + 24, ip.source.wire())
+    }
+
+    #[inline(always)]
+    fn asked(self, client_port: Be16, address: Self, port: Be16) -> Asked {
+        asked6(self, client_port, address, port)
     }
 
     #[inline(always)]

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use lb_common::conn::{BUCKET_ENTRIES, Key, Key4, State, Value};
-use lb_common::layout::SchedulerCode;
+use lb_common::layout::{DestinationRef, SchedulerCode};
 use lb_common::net::{Be16, Be32, protocol};
 use lb_userspace::dataplane::loader::{self, Capacity};
 use lb_userspace::dataplane::tables::Tables;
@@ -83,7 +83,12 @@ fn fill(tables: &Tables, key: &ServiceKey) -> Result<()> {
     {
         let client = Be32::from_wire((number / 32_768 + 0x0b00_0001).to_be_bytes());
         let port = Be16::new(u16::try_from(number % 32_768)? + 1024);
-        let value = Value::new(*reference, State::ESTABLISHED, tables.now(), Be16::new(PORT));
+        let value = Value::new(
+            DestinationRef::from_word(*reference),
+            State::ESTABLISHED,
+            tables.now(),
+            Be16::new(PORT),
+        );
         Key4::new(client, port, service.id).publish(bucket, slot, value);
         filled += 1;
     }

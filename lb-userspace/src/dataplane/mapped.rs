@@ -7,7 +7,7 @@ use std::ops::Deref;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use lb_common::conn::{Bucket4, Bucket6};
-use lb_common::layout::{Destination, Detail, Route, Schedule, Settings, Virtual};
+use lb_common::layout::{Destination, Detail, Load, Route, Schedule, Settings, Virtual};
 use lb_common::services;
 use lb_common::word::Word;
 use memmap2::{MmapOptions, MmapRaw};
@@ -26,7 +26,7 @@ macro_rules! shared {
     )* };
 }
 shared!(Word, Settings, Schedule, Destination, Bucket4, Bucket6, services::Bucket4, services::Bucket6);
-shared!(Virtual, Route, Detail);
+shared!(Load, Virtual, Route, Detail);
 
 /// An array map's elements. They change under the reader, one word at a time.
 #[derive(Debug)]

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use aya::Ebpf;
 use aya::maps::{Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use lb_common::conn::{Bucket4, Bucket6};
-use lb_common::layout::{Destination, Detail, LAYOUT_VERSION, Route, Schedule, Settings, Traffic, Virtual};
+use lb_common::layout::{
+    Destination, Detail, LAYOUT_VERSION, Load, Route, Schedule, Settings, Traffic, Virtual,
+};
 use lb_common::verdict::Reason;
 use lb_common::word::Word;
 use lb_common::{maps, services};
@@ -64,6 +66,8 @@ pub struct Tables {
     pub rings: Mapped<Word>,
     /// By destination id.
     pub destinations: Mapped<Destination>,
+    /// By destination id.
+    pub loads: Mapped<Load>,
     /// Buckets.
     pub connections4: Mapped<Bucket4>,
     /// Buckets.
@@ -142,6 +146,7 @@ impl Tables {
             schedules: mapped(maps::SCHEDULES, &open(maps::SCHEDULES)?)?,
             rings: mapped(maps::RINGS, &open(maps::RINGS)?)?,
             destinations: mapped(maps::DESTINATIONS, &open(maps::DESTINATIONS)?)?,
+            loads: mapped(maps::LOADS, &open(maps::LOADS)?)?,
             connections4: mapped(maps::CONNECTIONS4, &open(maps::CONNECTIONS4)?)?,
             connections6: mapped(maps::CONNECTIONS6, &open(maps::CONNECTIONS6)?)?,
             services4: mapped(maps::SERVICES4, &open(maps::SERVICES4)?)?,

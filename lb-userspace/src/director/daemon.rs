@@ -14,6 +14,8 @@ use crate::net::netlink::{Event, Events, Netlink};
 
 /// How often failed changes are retried.
 const RETRY: Duration = Duration::from_secs(1);
+/// The same where numbers of connections or templates decide about new ones.
+const COUNT: Duration = Duration::from_millis(1500);
 /// How often expired connections are looked for.
 const SWEEP: Duration = Duration::from_secs(30);
 
@@ -43,6 +45,7 @@ pub async fn run(mut director: Director, ready: impl FnOnce()) -> anyhow::Result
     let mut api = api::serve(director.instance())?;
     let mut events = Netlink::events()?;
     let (mut retry, mut sweep, mut estimate) = (every(RETRY), every(SWEEP), every(rates::PERIOD));
+    let mut count = every(COUNT);
     let mut estimators = Estimators::default();
     let mut health = director.health_news();
     director.follow_addresses().await;
@@ -82,6 +85,7 @@ pub async fn run(mut director: Director, ready: impl FnOnce()) -> anyhow::Result
                 director.tell_vrrp();
             }
             _ = sweep.tick() => director.sweep(),
+            _ = count.tick() => director.keep_counts(),
             _ = estimate.tick() => match Snapshot::read_traffic(director.tables()) {
                 Ok(snapshot) => estimators.tick(&snapshot.virtual_servers),
                 Err(error) => tracing::error!("no rates: {error}"),

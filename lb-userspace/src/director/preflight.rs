@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::instance::BPF_FS;
-use crate::config::{Config, OnFailure, Scheduler};
+use crate::config::{Config, Scheduler};
 use crate::net::netlink::{Link, NetlinkError};
 
 /// The oldest kernel that is supported.
@@ -135,27 +135,19 @@ pub fn interfaces(config: &Config, links: Result<Vec<Link>, NetlinkError>) -> Re
 /// What the configuration may say, but this version's datapath does not do.
 fn not_yet(config: &Config) -> Vec<String> {
     let mut problems = Vec::new();
-    let rules = &config.director.connection_rules;
-    let mut add = |what: String, key: &str, is_asked: bool| {
-        if is_asked {
-            problems.push(format!("{what}: `{key}` is not supported by this version; remove it"));
-        }
-    };
-    add("director".to_owned(), "expire_quiescent_template", rules.expire_quiescent_template);
-    add("director".to_owned(), "expire_nodest_conn", rules.expire_nodest_conn);
     for server in &config.virtual_servers {
-        let what = || format!("virtual server {server}");
         let keys = &server.scheduling;
-        add(what(), server.scheduler.as_str(), !matches!(server.scheduler, Scheduler::Rr | Scheduler::Wrr));
-        add(what(), "group", keys.group.is_some());
-        add(what(), "persistence_timeout", keys.persistence.is_some());
-        add(what(), "one_packet", keys.one_packet);
-        add(what(), "rate_limit", keys.rate_limit.is_some());
-        add(what(), "allow", !keys.allow.is_empty());
-        add(what(), "deny", !keys.deny.is_empty());
-        add(what(), "on_failure", keys.on_failure != OnFailure::Keep);
-        let limited = server.real_servers.iter().any(|real| real.thresholds.upper > 0);
-        add(what(), "upper_threshold", limited);
+        let mut add = |key: &str, is_asked: bool| {
+            if is_asked {
+                let problem = "is not supported by this version; remove it";
+                problems.push(format!("virtual server {server}: `{key}` {problem}"));
+            }
+        };
+        let by_locality = matches!(server.scheduler, Scheduler::Lblc | Scheduler::Lblcr);
+        add(server.scheduler.as_str(), by_locality);
+        add("rate_limit", keys.rate_limit.is_some());
+        add("allow", !keys.allow.is_empty());
+        add("deny", !keys.deny.is_empty());
     }
     problems
 }

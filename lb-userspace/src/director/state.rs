@@ -527,6 +527,14 @@ impl Director {
         Ok(())
     }
 
+    /// As [`Director::sweep`], where numbers of connections or templates decide about new ones.
+    pub fn keep_counts(&self) {
+        let tables = &self.loaded.tables;
+        if janitor::is_urgent(tables) {
+            janitor::sweep(tables, Source::now(tables));
+        }
+    }
+
     /// Drops expired connections and frees what nobody uses.
     pub fn sweep(&mut self) {
         let tables = &self.loaded.tables;

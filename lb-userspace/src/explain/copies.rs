@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use lb_common::conn::{Bucket4, Bucket6, Entry4, Entry6, Ticks};
 use lb_common::layout::{
-    Destination, Detail, FragmentKey, FragmentOwner, Neighbour, Route, Schedule, Settings, Virtual,
+    Destination, Detail, FragmentKey, FragmentOwner, Load, Neighbour, Route, Schedule, Settings, Virtual,
 };
 use lb_common::services;
 use lb_common::tables::Tables;
@@ -21,6 +21,7 @@ pub(super) struct Arenas {
     words: Arena<Word>,
     schedules: Arena<Schedule>,
     destinations: Arena<Destination>,
+    loads: Arena<Load>,
     buckets4: Arena<Bucket4>,
     buckets6: Arena<Bucket6>,
 }
@@ -32,6 +33,7 @@ pub(super) struct Copies<'a, S> {
     words: RefCell<HashMap<u32, &'a Word>>,
     schedules: RefCell<HashMap<u16, &'a Schedule>>,
     destinations: RefCell<HashMap<u32, &'a Destination>>,
+    loads: RefCell<HashMap<u32, &'a Load>>,
     buckets4: RefCell<HashMap<u32, &'a Bucket4>>,
     buckets6: RefCell<HashMap<u32, &'a Bucket6>>,
     seen: RefCell<Seen>,
@@ -58,6 +60,7 @@ impl<'a, S: Source> Copies<'a, S> {
             words: RefCell::default(),
             schedules: RefCell::default(),
             destinations: RefCell::default(),
+            loads: RefCell::default(),
             buckets4: RefCell::default(),
             buckets6: RefCell::default(),
             seen: RefCell::default(),
@@ -75,8 +78,13 @@ fn word(word: &Word) -> Word {
 
 // Every field by name: one that is added must be copied too.
 
-fn schedule(Schedule { ring, scheduler, reserved }: &Schedule) -> Schedule {
-    Schedule { ring: word(ring), scheduler: word(scheduler), reserved: reserved.each_ref().map(word) }
+fn schedule(Schedule { ring, scheduler, list, reserved }: &Schedule) -> Schedule {
+    let reserved = reserved.each_ref().map(word);
+    Schedule { ring: word(ring), scheduler: word(scheduler), list: word(list), reserved }
+}
+
+fn load(Load { active, inactive, state, reserved }: &Load) -> Load {
+    Load { active: word(active), inactive: word(inactive), state: word(state), reserved: word(reserved) }
 }
 
 fn destination(
@@ -148,6 +156,10 @@ impl<S: Source> Tables for Copies<'_, S> {
         self.seen.borrow_mut().destinations.push(id);
         let original = self.source.destinations().get(id as usize);
         copy_of(&self.destinations, &self.arenas.destinations, id, original, destination)
+    }
+
+    fn load(&self, id: u32) -> Option<&Load> {
+        copy_of(&self.loads, &self.arenas.loads, id, self.source.loads().get(id as usize), load)
     }
 
     fn bucket4(&self, index: u32) -> Option<&Bucket4> {

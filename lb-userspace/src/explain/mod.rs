@@ -222,7 +222,8 @@ pub fn explain<S: Source>(source: &S, question: &Question) -> Result<Explanation
             scheduler: source
                 .schedules()
                 .get(usize::from(service.schedule))
-                .and_then(|schedule| lb_common::layout::SchedulerCode::from_number(schedule.scheduler.load()))
+                .map(|schedule| lb_common::layout::Rules::from_word(schedule.scheduler.load()).code)
+                .and_then(lb_common::layout::SchedulerCode::from_number)
                 .map(lb_common::layout::SchedulerCode::as_str),
         }),
         choice,

@@ -229,6 +229,9 @@ impl Counts {
     }
 
     fn add(&mut self, value: Value) {
+        if value.state().template() {
+            return;
+        }
         let reference = value.destination();
         let id = reference.id() as usize;
         if self.generations.get(id) == Some(&reference.generation())

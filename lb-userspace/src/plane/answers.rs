@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lb_common::layout::{Answers, DestinationRef, Method, Owner};
+use lb_common::layout::{Answers, DestinationRef, Method, Owner, Service};
 
 use super::applied::Applied;
 use super::desired::{ServerKey, ServiceKey};
@@ -23,30 +23,38 @@ pub struct AppliedAnswers {
 
 /// The owners after these steps.
 pub fn owners_after(applied: &Applied, steps: &[Step]) -> Owners {
-    let mut services: BTreeMap<u16, ServiceKey> =
-        applied.services.iter().map(|(key, service)| (service.id, *key)).collect();
+    let mut names: BTreeMap<ServiceKey, Service> = applied.names.clone();
     let mut servers: BTreeMap<DestinationRef, (u16, ServerKey, Method)> = BTreeMap::new();
     for service in applied.services.values() {
-        servers.extend(service.servers.iter().map(|one| (one.reference, (service.id, one.key, one.method))));
+        let named =
+            service.servers.iter().map(|one| (one.reference, (service.schedule, one.key, one.method)));
+        servers.extend(named);
     }
     for step in steps {
-        if let Step::AddServer { reference, service, key, method, .. } = step {
-            servers.insert(*reference, (*service, *key, *method));
+        if let Step::AddServer { reference, schedule, key, method, .. } = step {
+            servers.insert(*reference, (*schedule, *key, *method));
         } else if let Step::Method { reference, method } = step {
             if let Some((_, _, old)) = servers.get_mut(reference) {
                 *old = *method;
             }
-        } else if let Step::AddService { key, id } = step {
-            services.insert(*id, *key);
+        } else if let Step::SetService { key, service } = step {
+            names.insert(*key, *service);
         } else if let Step::RemoveService { key } = step {
-            services.retain(|_, other| other != key);
+            names.remove(key);
         }
     }
+    let mut by_schedule: BTreeMap<u16, Vec<(ServiceKey, u16)>> = BTreeMap::new();
+    for (key, service) in names {
+        by_schedule.entry(service.schedule).or_default().push((key, service.id));
+    }
     let mut owners = Owners::new();
-    for (destination, (service, key, method)) in servers {
-        let Some(virtual_server) = services.get(&service).filter(|_| method.translates()) else { continue };
-        let name = ServiceKey { protocol: virtual_server.protocol, address: key.address, port: key.port };
-        owners.entry(name).or_default().insert(Owner { service, destination });
+    for (destination, (schedule, key, method)) in servers {
+        let names = by_schedule.get(&schedule).filter(|_| method.translates());
+        for (virtual_server, service) in names.into_iter().flatten() {
+            let port = if key.port == 0 { virtual_server.port } else { key.port };
+            let name = ServiceKey { protocol: virtual_server.protocol, address: key.address, port };
+            owners.entry(name).or_default().insert(Owner { service: *service, destination });
+        }
     }
     owners
 }

@@ -4,14 +4,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use lb_common::layout::{
-    Answers, Destination, DestinationRef, Identity, Method, NextHop, Owner, RING_HEADER, RingPlace,
-    SchedulerCode,
+    Answers, Destination, DestinationRef, Identity, Method, NextHop, Owner, RING_HEADER, RingPlace, Rules,
+    Schedule, SchedulerCode, Service,
 };
 use lb_common::sched::Progress;
+use lb_common::word::Word;
 
 use super::answers::AppliedAnswers;
 use super::desired::{ServerKey, ServiceKey};
+use super::plan::ScheduleWords;
 use super::store::{Store, answers, virtual_servers};
+use crate::config::Thresholds;
 
 /// A destination as the tables have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,21 +31,35 @@ pub struct AppliedServer {
     pub retired: bool,
     /// How packets get to it.
     pub method: Method,
+    /// How many connections it takes.
+    pub limits: Thresholds,
+    /// What becomes of its connections as it has failed: [`NextHop::FAILED_DROP`], [`NextHop::FAILED_RESET`] or 0.
+    pub failed: u8,
+    /// Its latest weight above 0.
+    pub lasting: u32,
 }
 
 /// A virtual server as the tables have it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppliedService {
-    /// Its id.
+    /// Its id, under its first name.
     pub id: u16,
+    /// Its other names, as the virtual server of a group, and their ids.
+    pub also: Vec<(ServiceKey, u16)>,
+    /// The id of its schedule.
+    pub schedule: u16,
+    /// The flags of [`Service`].
+    pub flags: u16,
+    /// How it chooses, and where its rings are.
+    pub words: ScheduleWords,
     /// Its scheduler; `None` if the tables name one that is not known here.
     pub scheduler: Option<SchedulerCode>,
     /// Its real servers in the list's order.
     pub servers: Vec<AppliedServer>,
-    /// Where its ring is.
-    pub place: RingPlace,
-    /// The ring's slots.
-    pub slots: Vec<DestinationRef>,
+    /// The ring's slots: see [`lb_common::layout::UNAVAILABLE`].
+    pub slots: Vec<u64>,
+    /// The list's slots.
+    pub list: Vec<u64>,
     /// How far the ring has been used.
     pub progress: Progress,
 }
@@ -57,22 +74,22 @@ impl AppliedService {
 /// All tables, read.
 #[derive(Clone, Debug, Default)]
 pub struct Applied {
-    /// By name.
+    /// By name; those of a group by the first.
     pub services: BTreeMap<ServiceKey, AppliedService>,
+    /// All names.
+    pub names: BTreeMap<ServiceKey, Service>,
+    /// Timeouts by state, in ticks.
+    pub timeouts: Vec<u64>,
     /// Whose the answers of real servers are, by protocol, address and port of these.
     pub answers: BTreeMap<ServiceKey, AppliedAnswers>,
     /// The flags of the settings.
     pub flags: u64,
     /// Destinations of services that are no more, by id.
     pub orphans: Vec<AppliedServer>,
-    /// Service ids that must not be given out: of services and of orphans.
+    /// Ids that must not be given out: of services, of their schedules and of those of orphans.
     pub service_ids: std::collections::BTreeSet<u16>,
     /// For each destination id that is free and has been used: its last generation.
     pub free: BTreeMap<u32, u8>,
-}
-
-fn scheduler(word: u64) -> Option<SchedulerCode> {
-    SchedulerCode::from_number(word)
 }
 
 /// The address of a destination.
@@ -112,16 +129,25 @@ impl Applied {
                 order,
                 retired: hop.flags & NextHop::RETIRED != 0,
                 method: hop.method(),
+                limits: limits_of(destination),
+                failed: hop.flags & (NextHop::FAILED_DROP | NextHop::FAILED_RESET),
+                lasting: lasting_of(destination),
             });
         }
+        let names: BTreeMap<ServiceKey, Service> = virtual_servers(store).collect();
+        let mut by_schedule: BTreeMap<u16, Vec<(ServiceKey, Service)>> = BTreeMap::new();
+        for (key, service) in &names {
+            by_schedule.entry(service.schedule).or_default().push((*key, *service));
+        }
         let mut services = BTreeMap::new();
-        let mut service_ids = std::collections::BTreeSet::new();
-        for (key, service) in virtual_servers(store) {
-            let id = service.id;
-            let mut servers = by_service.remove(&id).unwrap_or_default();
+        let mut service_ids: std::collections::BTreeSet<u16> =
+            names.values().flat_map(|service| [service.id, service.schedule]).collect();
+        for (schedule, names) in by_schedule {
+            let Some(((key, first), also)) = names.split_first() else { continue };
+            let mut servers = by_service.remove(&schedule).unwrap_or_default();
             servers.sort_by_key(|server| std::cmp::Reverse(server.order));
-            service_ids.insert(id);
-            services.insert(key, read_service(store, id, servers));
+            let also = also.iter().map(|(key, service)| (*key, service.id)).collect();
+            services.insert(*key, read_service(store, *first, also, servers));
         }
         service_ids.extend(by_service.keys());
         let answers = answers(store).map(|(key, answers)| {
@@ -136,6 +162,8 @@ impl Applied {
         });
         Self {
             services,
+            names,
+            timeouts: store.settings().timeouts.iter().map(Word::load).collect(),
             answers: answers.collect(),
             flags: store.settings().flags.load(),
             orphans: by_service.into_values().flatten().collect(),
@@ -145,24 +173,51 @@ impl Applied {
     }
 }
 
-fn read_service(store: &impl Store, id: u16, servers: Vec<AppliedServer>) -> AppliedService {
-    let schedule = store.schedules().get(usize::from(id));
-    let place =
-        schedule.map_or_else(RingPlace::default, |schedule| RingPlace::from_word(schedule.ring.load()));
-    let ring = |index: u32| store.rings().get(index as usize).map_or(0, lb_common::word::Word::load);
-    let base = place.offset.saturating_add(RING_HEADER);
+fn read_service(
+    store: &impl Store,
+    service: Service,
+    also: Vec<(ServiceKey, u16)>,
+    servers: Vec<AppliedServer>,
+) -> AppliedService {
+    let schedule = store.schedules().get(usize::from(service.schedule));
+    let word = |pick: fn(&Schedule) -> &Word| schedule.map_or(0, |schedule| pick(schedule).load());
+    let words = ScheduleWords {
+        ring: RingPlace::from_word(word(|schedule| &schedule.ring)),
+        rules: Rules::from_word(word(|schedule| &schedule.scheduler)),
+        list: RingPlace::from_word(word(|schedule| &schedule.list)),
+    };
+    let ring = |index: u32| store.rings().get(index as usize).map_or(0, Word::load);
+    let slots = |place: RingPlace| -> Vec<u64> {
+        let base = place.offset.saturating_add(RING_HEADER);
+        (0..place.slots).map(|slot| ring(base.saturating_add(slot))).collect()
+    };
     AppliedService {
-        id,
-        scheduler: schedule.and_then(|schedule| scheduler(schedule.scheduler.load())),
+        id: service.id,
+        also,
+        schedule: service.schedule,
+        flags: service.flags,
+        words,
+        scheduler: SchedulerCode::from_number(words.rules.code),
         servers,
-        place,
-        slots: (0..place.slots)
-            .map(|slot| DestinationRef::from_word(ring(base.saturating_add(slot))))
-            .collect(),
-        progress: if place.slots == 0 {
+        slots: slots(words.ring),
+        list: slots(words.list),
+        progress: if words.ring.slots == 0 {
             Progress { start: 0, cursor: 0 }
         } else {
+            let place = words.ring;
             Progress { cursor: ring(place.offset), start: ring(place.offset.saturating_add(1)) }
         },
     }
+}
+
+/// How many connections a destination takes.
+#[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
+fn limits_of(destination: &Destination) -> Thresholds {
+    let word = destination.limits.load();
+    Thresholds { upper: word as u32, lower: (word >> 32) as u32 }
+}
+
+/// A destination's latest weight above 0.
+fn lasting_of(destination: &Destination) -> u32 {
+    u32::try_from(destination.order.load() >> 48).unwrap_or(0)
 }

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use lb_common::layout::{
-    Destination, DestinationRef, Identity, Method, NextHop, Owner, RING_HEADER, Service, Virtual, mac_word,
+    Destination, DestinationRef, Identity, Method, NextHop, Owner, RING_HEADER, Virtual, mac_word,
 };
 use lb_common::net::{Be16, Be128, MacAddress};
 
 use super::desired::ServiceKey;
 use super::plan::Step;
 use super::store::{Store, StoreError, insert_service, remove_answers, remove_service, set_answers};
+use crate::config::Thresholds;
 
 /// How frames get to a real server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,15 +59,22 @@ pub fn apply<S: Store>(store: &mut S, steps: &[Step], hops: &Hops) -> Result<(),
 
 fn take<S: Store>(store: &mut S, step: &Step, hops: &Hops) -> Result<(), StoreError> {
     match step {
-        Step::AddServer { reference, service, key, weight, order, method } => {
+        Step::AddServer { reference, schedule, key, weight, order, method, limits } => {
             store.clear_traffic(reference.id())?;
             if let Some(detail) = store.details().get(reference.id() as usize) {
                 detail.source[0].store(0);
             }
+            if let Some(load) = store.loads().get(reference.id() as usize) {
+                load.active.store(0);
+                load.inactive.store(0);
+                load.state.store(0);
+            }
             let Some(destination) = store.destinations().get(reference.id() as usize) else { return Ok(()) };
-            let identity = Identity { service: *service, port: Be16::new(key.port), weight: *weight };
+            let identity = Identity { service: *schedule, port: Be16::new(key.port), weight: *weight };
             destination.identity.store(identity.to_word());
             write_address(destination, key.address, *order);
+            write_lasting(destination, *weight);
+            destination.limits.store(limits_word(*limits));
             let generation = reference.generation();
             let hop = NextHop { generation, flags: *method as u8, ..NextHop::default() };
             write_hop(destination, hop, hops.get(&key.address));
@@ -74,8 +82,8 @@ fn take<S: Store>(store: &mut S, step: &Step, hops: &Hops) -> Result<(), StoreEr
         Step::Revive { reference, weight, order } => {
             if let Some(destination) = own(store, *reference) {
                 reweight(destination, *weight);
-                let family = destination.order.load() >> 32;
-                destination.order.store(family << 32 | u64::from(*order));
+                let above = destination.order.load() >> 32;
+                destination.order.store(above << 32 | u64::from(*order));
                 set_retired(destination, false);
             }
         }
@@ -87,17 +95,41 @@ fn take<S: Store>(store: &mut S, step: &Step, hops: &Hops) -> Result<(), StoreEr
         Step::WriteRing { place, start, slots } => {
             let words = store.rings();
             let header = [*start, *start];
-            let contents = header.into_iter().chain(slots.iter().map(|slot| slot.to_word()));
+            let contents = header.into_iter().chain(slots.iter().copied());
             let offset = place.offset as usize;
             debug_assert_eq!(RING_HEADER as usize, header.len());
             for (word, value) in words.iter().skip(offset).zip(contents) {
                 word.store(value);
             }
         }
-        Step::Schedule { service, place, scheduler } => {
-            if let Some(schedule) = store.schedules().get(usize::from(*service)) {
-                schedule.scheduler.store(*scheduler as u64);
-                schedule.ring.publish(place.to_word());
+        Step::Schedule { id, words } => {
+            if let Some(schedule) = store.schedules().get(usize::from(*id)) {
+                // Whatever of it a packet meets, it meets a real server.
+                schedule.list.publish(words.list.to_word());
+                schedule.ring.publish(words.ring.to_word());
+                schedule.scheduler.publish(words.rules.to_word());
+            }
+        }
+        Step::Limits { reference, limits } => {
+            if let Some(destination) = own(store, *reference) {
+                destination.limits.store(limits_word(*limits));
+                if let Some(load) = store.loads().get(reference.id() as usize) {
+                    load.judge(limits_word(*limits));
+                }
+            }
+        }
+        Step::Fail { reference, flags } => {
+            if let Some(destination) = own(store, *reference) {
+                let hop = NextHop::from_word(destination.next_hop.load());
+                let kept = hop.flags & !(NextHop::FAILED_DROP | NextHop::FAILED_RESET);
+                let address = super::applied::address_of(destination);
+                write_hop(destination, NextHop { flags: kept | *flags, ..hop }, hops.get(&address));
+            }
+        }
+        Step::Forget { service } => super::janitor::forget(store, *service),
+        Step::Timeout { state, ticks } => {
+            if let Some(timeout) = store.settings().timeouts.get(*state) {
+                timeout.store(*ticks);
             }
         }
         Step::Method { reference, method } => {
@@ -117,11 +149,11 @@ fn take<S: Store>(store: &mut S, step: &Step, hops: &Hops) -> Result<(), StoreEr
         }
         Step::SetAnswers { key, answers } => set_answers(store, key, *answers)?,
         Step::RemoveAnswers { key } => remove_answers(store, key),
-        Step::AddService { key, id } => {
-            if let Some(own) = store.virtuals().get(usize::from(*id)) {
+        Step::SetService { key, service } => {
+            if let Some(own) = store.virtuals().get(usize::from(service.id)) {
                 write_virtual(own, key);
             }
-            insert_service(store, key, Service::alone(*id))?;
+            insert_service(store, key, *service)?;
         }
         Step::RemoveService { key } => remove_service(store, key),
         Step::Retire { reference } => {
@@ -141,7 +173,21 @@ fn own<S: Store>(store: &S, reference: DestinationRef) -> Option<&Destination> {
     (generation == reference.generation()).then_some(destination)
 }
 
+/// Both limits as the destination has them.
+fn limits_word(limits: Thresholds) -> u64 {
+    u64::from(limits.upper) | u64::from(limits.lower) << 32
+}
+
+/// Writes the latest weight, if it is above 0.
+fn write_lasting(destination: &Destination, weight: u32) {
+    if weight > 0 {
+        let kept = destination.order.load() & 0xffff_ffff_ffff;
+        destination.order.store(kept | u64::from(weight.min(0xffff)) << 48);
+    }
+}
+
 fn reweight(destination: &Destination, weight: u32) {
+    write_lasting(destination, weight);
     let identity = Identity { weight, ..Identity::from_word(destination.identity.load()) };
     destination.identity.store(identity.to_word());
 }
@@ -179,14 +225,19 @@ fn write_address(destination: &Destination, address: IpAddr, order: u32) {
     destination.order.store(family << 32 | u64::from(order));
 }
 
+/// The real server has failed, and its connections with it.
+const FAILED: u8 = NextHop::FAILED_DROP | NextHop::FAILED_RESET;
+
 /// Writes the link, the word that makes it valid last.
 fn write_hop(destination: &Destination, old: NextHop, hop: Option<&Hop>) {
-    let kept = (old.flags & (NextHop::RETIRED | NextHop::METHOD)) | NextHop::IN_USE;
+    let kept = (old.flags & (NextHop::RETIRED | NextHop::METHOD | FAILED)) | NextHop::IN_USE;
     // Direct routing gets to a router only, not past it.
     let hop = hop.filter(|hop| {
         !matches!(hop, Hop::Router { .. }) || NextHop { flags: kept, ..old }.method() != Method::DirectRouting
     });
     let new = match hop {
+        // Its packets go the way of those whose link is not known, where they are dropped or answered.
+        _ if kept & FAILED != 0 => NextHop { mac: [0; 6], flags: kept, ..old },
         None => NextHop { mac: [0; 6], flags: kept, ..old },
         Some(Hop::Local) => NextHop { mac: [0; 6], flags: kept | NextHop::LOCAL, ..old },
         Some(Hop::Link { to, from, interface, vlan } | Hop::Router { to, from, interface, vlan }) => {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use lb_common::layout::{Method, SchedulerCode};
+use lb_common::conn::Ticks;
+use lb_common::layout::{Method, NextHop, Rules, SchedulerCode, Service};
 use lb_common::net::protocol;
 
 use ipnet::IpNet;
@@ -116,7 +117,8 @@ pub struct DesiredServer {
     pub forwarding: Forwarding,
     /// How many connections it takes.
     pub thresholds: Thresholds,
-    /// It has failed its checks: [`DesiredService::on_failure`] says what becomes of its connections.
+    /// It has failed its checks: [`DesiredService::on_failure`] says what becomes of its connections. That is so
+    /// while its weight is 0; with a weight it is served all the same.
     pub failed: bool,
 }
 
@@ -148,8 +150,6 @@ pub struct DesiredService {
     pub persistence: Option<Persistence>,
     /// Each datagram is scheduled on its own.
     pub one_packet: bool,
-    /// Another director serves it now: packets go to the kernel.
-    pub standby: bool,
     /// Who may connect.
     pub admission: Admission,
     /// What becomes of connections of a real server that has failed.
@@ -177,9 +177,42 @@ impl DesiredService {
             servers,
             persistence: None,
             one_packet: false,
-            standby: false,
             admission: Admission::default(),
             on_failure: OnFailure::default(),
+        }
+    }
+
+    /// The flags of [`Service`], but for [`Service::STANDBY`].
+    pub(super) fn service_flags(&self) -> u16 {
+        if self.one_packet { Service::ONE_PACKET } else { 0 }
+    }
+
+    /// How long persistence lasts.
+    pub(super) fn persistence_ticks(&self) -> Option<u32> {
+        let seconds = u32::try_from(self.persistence?.timeout.as_secs()).unwrap_or(u32::MAX);
+        Some(u32::try_from(Ticks::of_seconds(seconds)).unwrap_or(u32::MAX))
+    }
+
+    /// How new connections are scheduled.
+    pub(super) fn rules(&self) -> Rules {
+        let flag = |flag, is_set| if is_set { flag } else { 0 };
+        Rules {
+            code: self.scheduler as u8,
+            flags: flag(Rules::FALLBACK, self.flags.fallback)
+                | flag(Rules::PORT, self.flags.port)
+                | flag(Rules::LIMITED, self.servers.iter().any(|server| server.thresholds.upper > 0)),
+            prefix: self.persistence.map_or(0, |persistence| persistence.prefix),
+            persistence: self.persistence_ticks().unwrap_or(0),
+        }
+    }
+
+    /// What a real server's next hop says about its failure.
+    pub(super) fn failure_flags(&self, server: &DesiredServer) -> u8 {
+        let failed = server.failed && server.weight == 0;
+        match self.on_failure {
+            OnFailure::Drop if failed => NextHop::FAILED_DROP,
+            OnFailure::Reset if failed => NextHop::FAILED_RESET,
+            OnFailure::Keep | OnFailure::Drop | OnFailure::Reset => 0,
         }
     }
 }
@@ -251,7 +284,6 @@ impl Desired {
                 servers: server.real_servers.iter().map(real_server).collect(),
                 persistence: scheduling.persistence,
                 one_packet: scheduling.one_packet,
-                standby: false,
                 admission: Admission {
                     rate_limit: scheduling.rate_limit,
                     allow: scheduling.allow.clone(),

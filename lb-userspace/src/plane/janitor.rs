@@ -1,59 +1,286 @@
-//! Takes away what nobody uses any more: expired connections, and retired real servers without connections.
+//! Takes away what nobody uses any more: expired connections and templates, and retired real servers without
+//! connections. Keeps the counts of connections right.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
-use lb_common::conn::{BUCKET_ENTRIES, Key, Key4, Key6, Ticks, Value};
-use lb_common::layout::{DestinationRef, NextHop, Settings};
+use lb_common::conn::{BUCKET_ENTRIES, Key, Key4, Key6, State, Ticks, Value};
+use lb_common::layout::{DestinationRef, NextHop, Rules, Settings};
+use lb_common::net::{Be16, Be128};
 
 use super::applied::Applied;
-use super::store::{Store, StoreError};
+use super::store::{Store, StoreError, virtual_servers};
+
+/// How long a template whose time is over lives on while a connection of its client's does
+/// (`ip_vs_conn_expire`: it is looked at again after so long).
+const PROLONGED_SECONDS: u32 = 60;
 
 /// Has a connection expired?
 pub fn expired(settings: &Settings, value: Value, now: Ticks) -> bool {
     u64::from(now.since(value.seen())) >= settings.timeouts[value.state().number() & 15].load()
 }
 
-/// Empties the slots of expired connections; returns who has connections still.
+/// Empties the slots of expired connections and templates; returns who has connections still.
 ///
-/// The datapath takes expired slots by itself. This is for times that count as the future after 39 hours, and to know which
-/// destinations are in use.
+/// The datapath takes expired slots by itself. This is for times that count as the future after 39 hours, to know which
+/// destinations are in use, and for the counts of connections.
 pub fn sweep<S: Store>(store: &S, now: Ticks) -> BTreeSet<DestinationRef> {
-    let mut used = vec![false; store.destinations().len() << DestinationRef::GENERATION_BITS.min(6)];
-    let mut seen = BTreeSet::new();
+    let before: Vec<(u64, u64)> =
+        store.loads().iter().map(|load| (load.active.load(), load.inactive.load())).collect();
+    let mut sweep = Sweep {
+        store,
+        now,
+        used: vec![false; store.destinations().len() << DestinationRef::GENERATION_BITS.min(6)],
+        seen: BTreeSet::new(),
+        counts: vec![(0, 0); before.len()],
+        persistent: Persistent::of(store),
+        clients: HashMap::new(),
+    };
     for bucket in store.connections4() {
-        sweep_bucket::<Key4>(bucket, store.settings(), now, &mut used, &mut seen);
+        sweep.bucket::<Key4>(bucket);
     }
     for bucket in store.connections6() {
-        sweep_bucket::<Key6>(bucket, store.settings(), now, &mut used, &mut seen);
+        sweep.bucket::<Key6>(bucket);
     }
-    seen
+    if !sweep.persistent.by_schedule.is_empty() {
+        for bucket in store.connections4() {
+            sweep.templates::<Key4>(bucket);
+        }
+        for bucket in store.connections6() {
+            sweep.templates::<Key6>(bucket);
+        }
+    }
+    if store.settings().flags.load() & Settings::COUNTED != 0 {
+        sweep.correct(&before);
+    }
+    sweep.seen
 }
 
-fn sweep_bucket<K: Key>(
-    bucket: &K::Bucket,
-    settings: &Settings,
+/// Do numbers of connections or templates decide about new connections, so that expired ones must not stay?
+pub fn is_urgent<S: Store>(store: &S) -> bool {
+    let settings = store.settings();
+    settings.flags.load() & Settings::COUNTED != 0
+        || settings.timeouts[State::TEMPLATE.number() & 15].load() > 0
+}
+
+/// A client as a schedule's persistence knows it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Client {
+    address: [u64; 2],
+    schedule: u16,
+}
+
+/// A key whose parts can be told.
+trait Told: Key {
+    /// The client's address, its port and the id of a slot's key, if it holds one.
+    fn told(bucket: &Self::Bucket, slot: usize) -> Option<([u64; 2], Be16, u16)>;
+    /// The address in so many bits.
+    fn masked(address: [u64; 2], prefix: u8) -> [u64; 2];
+}
+
+impl Told for Key4 {
+    fn told(bucket: &Self::Bucket, slot: usize) -> Option<([u64; 2], Be16, u16)> {
+        let (address, port, id) = Key4::from_word(bucket.0.get(slot)?.key.load())?.parts();
+        Some(([u64::from(address.bits()), 0], port, id))
+    }
+
+    fn masked([address, _]: [u64; 2], prefix: u8) -> [u64; 2] {
+        let mask = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0).to_be();
+        [address & u64::from(mask), 0]
+    }
+}
+
+impl Told for Key6 {
+    fn told(bucket: &Self::Bucket, slot: usize) -> Option<([u64; 2], Be16, u16)> {
+        let entry = bucket.0.get(slot)?;
+        let address = [entry.address[0].load(), entry.address[1].load()];
+        let (address, port, id) = Key6::from_words(address, entry.tag.load()).parts();
+        Some((address.words(), port, id))
+    }
+
+    fn masked(address: [u64; 2], prefix: u8) -> [u64; 2] {
+        let bits = u128::from_be_bytes(Be128::from_words(address).wire());
+        let mask = u128::MAX.checked_shl(128 - u32::from(prefix.min(128))).unwrap_or(0);
+        Be128::from_wire((bits & mask).to_be_bytes()).words()
+    }
+}
+
+/// Who has persistence.
+struct Persistent {
+    /// The schedule of a service's id.
+    schedules: HashMap<u16, u16>,
+    /// A schedule's rules.
+    by_schedule: HashMap<u16, Rules>,
+}
+
+impl Persistent {
+    fn of<S: Store>(store: &S) -> Self {
+        let mut by_schedule = HashMap::new();
+        let mut schedules = HashMap::new();
+        for (_, service) in virtual_servers(store) {
+            let Some(schedule) = store.schedules().get(usize::from(service.schedule)) else { continue };
+            let rules = Rules::from_word(schedule.scheduler.load());
+            if rules.persistence > 0 {
+                by_schedule.insert(service.schedule, rules);
+                schedules.insert(service.id, service.schedule);
+            }
+        }
+        Self { schedules, by_schedule }
+    }
+}
+
+struct Sweep<'s, S> {
+    store: &'s S,
     now: Ticks,
-    used: &mut [bool],
-    seen: &mut BTreeSet<DestinationRef>,
-) {
-    for slot in 0..BUCKET_ENTRIES {
-        let Some((expected, Some(value))) = K::inspect(bucket, slot) else { continue };
-        if expired(settings, value, now) {
-            if K::claim(bucket, slot, expected) {
+    used: Vec<bool>,
+    seen: BTreeSet<DestinationRef>,
+    /// Active and inactive connections by destination id.
+    counts: Vec<(u64, u64)>,
+    persistent: Persistent,
+    /// Clients of persistent virtual servers that have a connection; `true`: one that is confirmed.
+    clients: HashMap<Client, bool>,
+}
+
+impl<S: Store> Sweep<'_, S> {
+    /// The connections of a bucket.
+    fn bucket<K: Told>(&mut self, bucket: &K::Bucket) {
+        for slot in 0..BUCKET_ENTRIES {
+            let Some((expected, Some(value))) = K::inspect(bucket, slot) else { continue };
+            if value.state().template() {
+                continue;
+            }
+            if expired(self.store.settings(), value, self.now) {
+                if K::claim(bucket, slot, expected) {
+                    self.forget(value);
+                    K::release(bucket, slot);
+                }
+                continue;
+            }
+            self.count(value);
+            self.uses(value.destination());
+            if self.persistent.by_schedule.is_empty() {
+                continue;
+            }
+            let Some((address, _, id)) = K::told(bucket, slot) else { continue };
+            let schedule = self.persistent.schedules.get(&id);
+            let Some((schedule, rules)) =
+                schedule.and_then(|id| Some((*id, self.persistent.by_schedule.get(id)?)))
+            else {
+                continue;
+            };
+            let client = Client { address: K::masked(address, rules.prefix), schedule };
+            *self.clients.entry(client).or_default() |= !value.state().unconfirmed();
+        }
+    }
+
+    /// The templates of a bucket: those whose time is over go, but for those of clients that have a connection.
+    fn templates<K: Told>(&self, bucket: &K::Bucket) {
+        for slot in 0..BUCKET_ENTRIES {
+            let Some((expected, Some(value))) = K::inspect(bucket, slot) else { continue };
+            let Some((address, _, schedule)) = K::told(bucket, slot) else { continue };
+            if !value.state().template() {
+                continue;
+            }
+            let timeout = self.persistent.by_schedule.get(&schedule).map_or(0, |rules| rules.persistence);
+            let confirmed = self.clients.get(&Client { address, schedule });
+            if self.now.since(value.seen()) < timeout {
+                if confirmed == Some(&true) && value.state() == State::NEW_TEMPLATE {
+                    K::update(bucket, slot, value, value.with(State::TEMPLATE, value.seen()));
+                }
+            } else if confirmed.is_some() && timeout > 0 {
+                let prolonged = u32::try_from(Ticks::of_seconds(PROLONGED_SECONDS)).unwrap_or(0).min(timeout);
+                let seen = self.now.earlier(timeout - prolonged);
+                K::update(bucket, slot, value, value.with(value.state(), seen));
+            } else if K::claim(bucket, slot, expected) {
                 K::release(bucket, slot);
             }
-            continue;
         }
-        let reference = value.destination();
+    }
+
+    /// A destination has an entry.
+    fn uses(&mut self, reference: DestinationRef) {
         // A set look-up for each of a million connections would be most of the work.
         let index = (reference.id() as usize) << 6 | usize::from(reference.generation());
-        match used.get_mut(index) {
-            Some(known) if *known => {}
-            Some(known) => {
-                *known = true;
-                seen.insert(reference);
+        if let Some(known) = self.used.get_mut(index).filter(|known| !**known) {
+            *known = true;
+            self.seen.insert(reference);
+        }
+    }
+
+    /// Is the reference to the real server that has the id now?
+    fn is_current(&self, reference: DestinationRef) -> bool {
+        let destination = self.store.destinations().get(reference.id() as usize);
+        destination.is_some_and(|found| {
+            NextHop::from_word(found.next_hop.load()).generation == reference.generation()
+        })
+    }
+
+    fn count(&mut self, value: Value) {
+        if self.is_current(value.destination())
+            && let Some((active, inactive)) = self.counts.get_mut(value.destination().id() as usize)
+        {
+            *(if value.state().active() { active } else { inactive }) += 1;
+        }
+    }
+
+    /// A connection is gone: its real server has one fewer.
+    fn forget(&self, value: Value) {
+        let id = value.destination().id() as usize;
+        if self.store.settings().flags.load() & Settings::COUNTED == 0
+            || !self.is_current(value.destination())
+        {
+            return;
+        }
+        if let (Some(load), Some(destination)) =
+            (self.store.loads().get(id), self.store.destinations().get(id))
+        {
+            load.add(value.state().active(), -1);
+            load.judge(destination.limits.load());
+        }
+    }
+
+    /// Sets counts right that are wrong: those from before counting began, and what a crash left. Where the number
+    /// moved while it was counted, it is left for the next time, unless it has never been right.
+    fn correct(&self, before: &[(u64, u64)]) {
+        let expired = |counted: u64, before: u64, now: u64| {
+            let moved = now != before;
+            let never = before == 0 && now < counted;
+            (now != counted && (!moved || never)).then(|| counted.wrapping_sub(now))
+        };
+        let all = self.store.loads().iter().zip(self.store.destinations()).zip(&self.counts).zip(before);
+        for (((load, destination), counted), before) in all {
+            let active = expired(counted.0, before.0, load.active.load());
+            let inactive = expired(counted.1, before.1, load.inactive.load());
+            if let Some(change) = active {
+                load.active.fetch_add(change);
             }
-            None => {}
+            if let Some(change) = inactive {
+                load.inactive.fetch_add(change);
+            }
+            if active.or(inactive).is_some() {
+                load.judge(destination.limits.load());
+            }
+        }
+    }
+}
+
+/// Empties the slots of all connections of a service's id, which is about to be free for another.
+pub fn forget<S: Store>(store: &S, service: u16) {
+    for bucket in store.connections4() {
+        for slot in 0..BUCKET_ENTRIES {
+            let Some((expected, Some(_))) = Key4::inspect(bucket, slot) else { continue };
+            let is_its = Key4::from_word(expected).is_some_and(|key| key.parts().2 == service);
+            if is_its && Key4::claim(bucket, slot, expected) {
+                Key4::release(bucket, slot);
+            }
+        }
+    }
+    for bucket in store.connections6() {
+        for (slot, entry) in bucket.0.iter().enumerate() {
+            let Some((expected, Some(_))) = Key6::inspect(bucket, slot) else { continue };
+            let tag = entry.tag.load();
+            if Key6::from_words([0; 2], tag).parts().2 == service && Key6::claim(bucket, slot, expected) {
+                Key6::release(bucket, slot);
+            }
         }
     }
 }

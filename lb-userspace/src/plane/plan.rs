@@ -5,153 +5,25 @@
 //! what goes is taken away in reverse. A real server that is taken out of the configuration is retired, not
 //! removed: it gets no new connections and keeps those it has until [`super::janitor`] finds none.
 
+mod order;
+mod space;
+mod steps;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+use lb_common::conn::{State, TEMPLATE_GRACE, TIMEOUT_SECONDS, Ticks};
 use lb_common::layout::{
-    Answers, DestinationRef, Method, Owner, RING_HEADER, RingPlace, SchedulerCode, Settings,
+    DestinationRef, NextHop, RING_HEADER, RingPlace, Rules, SchedulerCode, Service, Settings,
 };
-use lb_common::sched::{self, Candidate, WrrBounds, WrrState};
+use lb_common::sched::{self, WrrBounds, WrrState};
 
 use super::answers;
 use super::applied::{Applied, AppliedServer, AppliedService};
 use super::desired::{Desired, DesiredServer, DesiredService, ServerKey, ServiceKey, method};
+use order::{Entry, candidates, fitting, put_at_head, wrr};
+use space::{Ids, RingSpace};
 
-/// One change of one table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// A destination that was free becomes a real server.
-    AddServer {
-        /// Its id and new generation.
-        reference: DestinationRef,
-        /// The service's id.
-        service: u16,
-        /// Its name.
-        key: ServerKey,
-        /// Its weight.
-        weight: u32,
-        /// Its place in the list.
-        order: u32,
-        /// How packets get to it.
-        method: Method,
-    },
-    /// Packets get to a real server in another way.
-    Method {
-        /// Its id and generation.
-        reference: DestinationRef,
-        /// How.
-        method: Method,
-    },
-    /// Writes a list of whom answers may belong to, where none is in use.
-    WriteOwners {
-        /// Where among the rings.
-        offset: u32,
-        /// Whom.
-        owners: Vec<Owner>,
-    },
-    /// Says whose the answers from a real server's address and port are.
-    SetAnswers {
-        /// Protocol, address and port.
-        key: ServiceKey,
-        /// Whose.
-        answers: Answers,
-    },
-    /// Says that they are nobody's.
-    RemoveAnswers {
-        /// Protocol, address and port.
-        key: ServiceKey,
-    },
-    /// A real server that was retired comes back, at the head of the list.
-    Revive {
-        /// Its id and generation.
-        reference: DestinationRef,
-        /// Its weight.
-        weight: u32,
-        /// Its new place in the list.
-        order: u32,
-    },
-    /// Another weight, for the listing; the ring says what it means.
-    Reweight {
-        /// Its id and generation.
-        reference: DestinationRef,
-        /// The new weight.
-        weight: u32,
-    },
-    /// Writes a ring where none is in use.
-    WriteRing {
-        /// Where.
-        place: RingPlace,
-        /// The cursor's first value.
-        start: u64,
-        /// The slots.
-        slots: Vec<DestinationRef>,
-    },
-    /// Points a service to its ring.
-    Schedule {
-        /// The service's id.
-        service: u16,
-        /// Where the ring is.
-        place: RingPlace,
-        /// The scheduler that it is of.
-        scheduler: SchedulerCode,
-    },
-    /// From now on packets to it are balanced.
-    AddService {
-        /// Its name.
-        key: ServiceKey,
-        /// Its id.
-        id: u16,
-    },
-    /// From now on packets to it go to the kernel.
-    RemoveService {
-        /// Its name.
-        key: ServiceKey,
-    },
-    /// A real server left the configuration.
-    Retire {
-        /// Its id and generation.
-        reference: DestinationRef,
-    },
-    /// Sets the flags of [`Settings`].
-    Flags(u64),
-}
-
-/// Why there is no plan. Nothing has been changed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PlanError {
-    /// All destination ids are taken.
-    #[error(
-        "{wanted} more real servers than the {capacity} that fit (those taken out of the configuration count \
-         until their last connection ends); remove some"
-    )]
-    TooManyServers {
-        /// How many find no place.
-        wanted: usize,
-        /// How many there may be.
-        capacity: usize,
-    },
-    /// All service ids are taken.
-    #[error("more virtual servers than the {capacity} that fit; remove some")]
-    TooManyServices {
-        /// How many there may be.
-        capacity: usize,
-    },
-    /// The rings' table is full.
-    #[error("real server {server}: no room to list the virtual servers it is in; use smaller weights")]
-    NoOwnerSpace {
-        /// Protocol, address and port.
-        server: ServiceKey,
-    },
-    /// The rings' table is full.
-    #[error(
-        "virtual server {service}: no room for a scheduler's round of {slots} steps; use smaller weights"
-    )]
-    NoRingSpace {
-        /// Whose.
-        service: ServiceKey,
-        /// How long its ring is.
-        slots: usize,
-    },
-}
+pub use steps::{PlanError, ScheduleWords, Step};
 
 /// How much there is room for.
 #[derive(Clone, Copy, Debug)]
@@ -180,26 +52,65 @@ pub fn plan(
         ids: Ids::new(applied, limits.servers),
         space: RingSpace::new(applied, limits.ring_words, after),
         missing: 0,
+        ends_removed: desired.rules.expire_nodest_conn,
         build: Vec::new(),
         publish: Vec::new(),
         retire: Vec::new(),
     };
-    let mut free_services =
-        (0..=u16::MAX).take(limits.services).filter(|id| !applied.service_ids.contains(id));
+    let mut free_ids = (0..=u16::MAX).take(limits.services).filter(|id| !applied.service_ids.contains(id));
+    let mut free_id = || free_ids.next().ok_or(PlanError::TooManyServices { capacity: limits.services });
+    // By schedule: its first name, by which the services are kept.
+    let owners: BTreeMap<u16, &ServiceKey> =
+        applied.services.iter().map(|(key, service)| (service.schedule, key)).collect();
+    let mut kept = BTreeSet::new();
+    let mut named = BTreeSet::new();
     for (key, service) in &desired.services {
-        match applied.services.get(key) {
-            Some(old) => planner.change(key, old, service)?,
+        let names = || std::iter::once(key).chain(&service.also);
+        // A service goes on with the schedule that one of its names has now.
+        let old = names()
+            .filter_map(|name| applied.names.get(name))
+            .map(|old| old.schedule)
+            .find(|schedule| !kept.contains(schedule))
+            .and_then(|schedule| applied.services.get(*owners.get(&schedule)?));
+        let schedule = match old {
+            Some(old) => {
+                planner.change(key, old, service)?;
+                old.schedule
+            }
             None => {
-                let id =
-                    free_services.next().ok_or(PlanError::TooManyServices { capacity: limits.services })?;
+                let id = free_id()?;
                 planner.add(key, id, service)?;
+                id
+            }
+        };
+        kept.insert(schedule);
+        let mut own = old.is_none().then_some(schedule);
+        for name in names() {
+            named.insert(*name);
+            let now = applied.names.get(name);
+            let id = match (now, own.take()) {
+                (Some(now), _) => now.id,
+                (None, Some(id)) => id,
+                (None, None) => free_id()?,
+            };
+            // Who is on standby is not a question of configuration.
+            let standby = now.map_or(0, |now| now.flags & Service::STANDBY);
+            let wanted = Service { id, schedule, flags: service.service_flags() | standby };
+            if now != Some(&wanted) {
+                planner.publish.push(Step::SetService { key: *name, service: wanted });
             }
         }
     }
     let mut removals = Vec::new();
-    for (key, old) in applied.services.iter().filter(|(key, _)| !desired.services.contains_key(key)) {
+    for (key, service) in applied.names.iter().filter(|(key, _)| !named.contains(key)) {
         removals.push(Step::RemoveService { key: *key });
-        planner.retire.extend(old.listed().map(|server| Step::Retire { reference: server.reference }));
+        // The id of a service that is gone for good is kept by its retired real servers.
+        if service.id != service.schedule || kept.contains(&service.schedule) {
+            planner.retire.push(Step::Forget { service: service.id });
+        }
+    }
+    for old in applied.services.values().filter(|old| !kept.contains(&old.schedule)) {
+        old.listed().for_each(|server| planner.remove(server));
     }
     if planner.missing > 0 {
         return Err(PlanError::TooManyServers { wanted: planner.missing, capacity: limits.servers });
@@ -210,17 +121,15 @@ pub fn plan(
     let (mut answers_before, mut answers_after) =
         answers::steps(applied, &owners, |words| planner.space.take_words(words))
             .map_err(|server| PlanError::NoOwnerSpace { server })?;
-    let mut flags = 0;
-    if desired.services.keys().any(|key| key.port == 0) {
-        flags |= Settings::ANY_PORT;
-    }
+    let mut flags = flags(desired);
     if !owners.is_empty() {
         flags |= Settings::NAT;
     }
     let both = applied.flags | flags;
-    let mut steps = planner.build;
+    let mut steps: Vec<Step> = (both != applied.flags).then_some(Step::Flags(both)).into_iter().collect();
+    steps.extend(timeouts(applied, desired));
+    steps.append(&mut planner.build);
     steps.append(&mut answers_before);
-    steps.extend((both != applied.flags).then_some(Step::Flags(both)));
     steps.append(&mut planner.publish);
     steps.append(&mut removals);
     steps.append(&mut answers_after);
@@ -229,39 +138,98 @@ pub fn plan(
     Ok(steps)
 }
 
+/// Does a schedule go by numbers of connections?
+pub(super) fn needs_counts(rules: Rules) -> bool {
+    let compares = SchedulerCode::from_number(rules.code).is_some_and(order::compares);
+    compares || rules.flags & Rules::LIMITED != 0
+}
+
+/// The flags of the settings, but for NAT's.
+fn flags(desired: &Desired) -> u64 {
+    let any = |flag: u64, is_set: bool| if is_set { flag } else { 0 };
+    let any_port = |(key, service): (&ServiceKey, &DesiredService)| {
+        key.port == 0 || service.also.iter().any(|name| name.port == 0)
+    };
+    let counted = |service: &DesiredService| needs_counts(service.rules());
+    any(Settings::ANY_PORT, desired.services.iter().any(any_port))
+        | any(Settings::COUNTED, desired.services.values().any(counted))
+        | any(Settings::EXPIRE_NODEST, desired.rules.expire_nodest_conn)
+        | any(Settings::EXPIRE_QUIESCENT, desired.rules.expire_quiescent_template)
+}
+
+/// Timeouts that are other than now.
+fn timeouts<'d>(applied: &'d Applied, desired: &'d Desired) -> impl Iterator<Item = Step> + 'd {
+    let longest = desired.services.values().filter_map(DesiredService::persistence_ticks).max();
+    let of = move |(state, seconds): (usize, u32)| {
+        let rules = &desired.rules;
+        let given = if state == State::ESTABLISHED.number() {
+            Some(rules.tcp_timeout)
+        } else if state == State::FIN_WAIT.number() {
+            Some(rules.tcp_fin_timeout)
+        } else if state == State::UDP.number() || state == State::FIRST_DATAGRAM.number() {
+            Some(rules.udp_timeout)
+        } else {
+            None
+        };
+        let seconds = given.map_or(seconds, |given| u32::try_from(given.as_secs()).unwrap_or(u32::MAX));
+        let ticks = if state == State::TEMPLATE.number() || state == State::NEW_TEMPLATE.number() {
+            longest.map_or(0, |ticks| u64::from(ticks) + TEMPLATE_GRACE)
+        } else {
+            Ticks::of_seconds(seconds)
+        };
+        (state, ticks)
+    };
+    let wanted = TIMEOUT_SECONDS.into_iter().enumerate().map(of);
+    let changed = wanted.zip(&applied.timeouts).filter(|((_, ticks), now)| ticks != *now);
+    changed.map(|((state, ticks), _)| Step::Timeout { state, ticks })
+}
+
 struct Planner {
     ids: Ids,
     space: RingSpace,
     missing: usize,
+    /// Connections of removed real servers end at once.
+    ends_removed: bool,
     build: Vec<Step>,
     publish: Vec<Step>,
     retire: Vec<Step>,
 }
 
-type List = Vec<Candidate<DestinationRef>>;
-
 impl Planner {
     fn add(&mut self, key: &ServiceKey, id: u16, service: &DesiredService) -> Result<(), PlanError> {
-        let mut added = List::new();
+        let mut added = Vec::new();
         for (order, server) in (1..).zip(&service.servers) {
-            let Some(reference) = self.ids.take() else {
-                self.missing += 1;
-                continue;
-            };
-            let DesiredServer { key, weight, forwarding, .. } = *server;
-            let method = method(forwarding);
-            self.build.push(Step::AddServer { reference, service: id, key, weight, order, method });
-            added.push(Candidate { server: reference, weight });
+            added.extend(self.add_server(id, server, order, service.failure_flags(server)));
         }
-        let (list, state) = put_at_head(List::new(), WrrState::default(), &added);
-        let ring = if service.scheduler == SchedulerCode::Rr {
-            sched::rr(&[], &[], None, &list)
-        } else {
-            wrr(&list, state)
-        };
-        self.schedule(key, id, service.scheduler, ring)?;
-        self.publish.push(Step::AddService { key: *key, id });
+        let (list, state) = put_at_head(Vec::new(), WrrState::default(), &added);
+        let is_rr = service.scheduler == SchedulerCode::Rr;
+        let made = order::make(key, service, &list, |list| {
+            if is_rr { sched::rr(&[], &[], None, list) } else { wrr(list, Some(state)) }
+        })?;
+        let words = self.write(key, service, &made, ScheduleWords::default())?;
+        self.publish.push(Step::Schedule { id, words });
         Ok(())
+    }
+
+    fn remove(&mut self, server: &AppliedServer) {
+        let reference = server.reference;
+        self.retire.push(Step::Retire { reference });
+        if self.ends_removed {
+            self.retire.push(Step::Fail { reference, flags: NextHop::FAILED });
+        }
+    }
+
+    /// `flags` say what becomes of its connections if it has failed.
+    fn add_server(&mut self, schedule: u16, server: &DesiredServer, order: u32, flags: u8) -> Option<Entry> {
+        let DesiredServer { key, weight, forwarding, thresholds: limits, .. } = *server;
+        let Some(reference) = self.ids.take() else {
+            self.missing += 1;
+            return None;
+        };
+        let method = method(forwarding);
+        self.build.push(Step::AddServer { reference, schedule, key, weight, order, method, limits });
+        self.build.extend((flags != 0).then_some(Step::Fail { reference, flags }));
+        Some(Entry { server: reference, key, weight, lasting: weight })
     }
 
     fn change(
@@ -270,196 +238,122 @@ impl Planner {
         old: &AppliedService,
         new: &DesiredService,
     ) -> Result<(), PlanError> {
-        let before: List =
-            old.listed().map(|s| Candidate { server: s.reference, weight: s.weight }).collect();
+        let entry = |s: &AppliedServer| Entry {
+            server: s.reference,
+            key: s.key,
+            weight: s.weight,
+            lasting: s.lasting,
+        };
+        let before: Vec<Entry> = old.listed().map(entry).collect();
         let mut list = before.clone();
-        let mut state = WrrState::advanced(&fitting(&before), old.progress);
+        let mut state = WrrState::advanced(&fitting(&candidates(&before)), old.progress);
         let wanted: BTreeMap<ServerKey, u32> =
             new.servers.iter().map(|server| (server.key, server.weight)).collect();
         // As an operator at ipvsadm would: deletions, then weights, then additions, each one a change.
         for gone in old.listed().filter(|server| !wanted.contains_key(&server.key)) {
-            self.retire.push(Step::Retire { reference: gone.reference });
-            list.retain(|candidate| candidate.server != gone.reference);
-            state = state.changed(WrrBounds::of(&list));
+            self.remove(gone);
+            list.retain(|entry| entry.server != gone.reference);
+            state = state.changed(WrrBounds::of(&candidates(&list)));
         }
         let places: BTreeMap<DestinationRef, usize> =
-            list.iter().enumerate().map(|(index, candidate)| (candidate.server, index)).collect();
+            list.iter().enumerate().map(|(index, entry)| (entry.server, index)).collect();
         for server in old.listed() {
             let Some(weight) = wanted.get(&server.key).filter(|weight| **weight != server.weight) else {
                 continue;
             };
             self.build.push(Step::Reweight { reference: server.reference, weight: *weight });
-            if let Some(candidate) = places.get(&server.reference).and_then(|index| list.get_mut(*index)) {
-                candidate.weight = *weight;
+            if let Some(entry) = places.get(&server.reference).and_then(|index| list.get_mut(*index)) {
+                entry.weight = *weight;
+                entry.lasting = if *weight == 0 { entry.lasting } else { *weight };
             }
-            state = state.changed(WrrBounds::of(&list));
+            state = state.changed(WrrBounds::of(&candidates(&list)));
         }
+        let added = self.additions(old, new);
+        let (list, state) = put_at_head(list, state, &added);
+        let same_scheduler = old.scheduler == Some(new.scheduler);
+        let is_rr = new.scheduler == SchedulerCode::Rr;
+        let made = order::make(key, new, &list, |list| match (is_rr, same_scheduler) {
+            (true, true) => {
+                let slots: Vec<_> = old.slots.iter().copied().map(DestinationRef::from_word).collect();
+                sched::rr(&candidates(&before), &slots, Some(old.progress), list)
+            }
+            (true, false) => sched::rr(&[], &[], None, list),
+            (false, true) => wrr(list, Some(state)),
+            (false, false) => wrr(list, None),
+        })?;
+        let mut words = old.words;
+        let is_same_ring = same_scheduler && list == before && made.ring.slots == old.slots;
+        if !is_same_ring {
+            words.ring = RingPlace::default();
+        }
+        if made.list != old.list {
+            words.list = RingPlace::default();
+        }
+        let words = self.write(key, new, &made, words)?;
+        if words != old.words {
+            self.publish.push(Step::Schedule { id: old.schedule, words });
+        }
+        Ok(())
+    }
+
+    /// The real servers that are added to a service, or come back. Those that stay are brought up to date.
+    fn additions(&mut self, old: &AppliedService, new: &DesiredService) -> Vec<Entry> {
         let known: BTreeMap<ServerKey, &AppliedServer> =
             old.servers.iter().map(|server| (server.key, server)).collect();
         let mut order = old.servers.iter().map(|server| server.order).max().unwrap_or(0);
-        let mut added = List::new();
-        for DesiredServer { key: server, weight, forwarding, .. } in &new.servers {
-            let (weight, method) = (*weight, method(*forwarding));
-            order = order.saturating_add(1);
-            if let Some(old) = known.get(server).filter(|old| old.method != method) {
-                self.build.push(Step::Method { reference: old.reference, method });
-            }
-            let reference = match known.get(server) {
-                Some(listed) if !listed.retired => continue,
-                Some(retired) => {
-                    self.build.push(Step::Revive { reference: retired.reference, weight, order });
-                    retired.reference
-                }
-                None => {
-                    let Some(reference) = self.ids.take() else {
-                        self.missing += 1;
-                        continue;
-                    };
-                    self.build.push(Step::AddServer {
-                        reference,
-                        service: old.id,
-                        key: *server,
-                        weight,
-                        order,
-                        method,
-                    });
-                    reference
-                }
+        let mut added = Vec::new();
+        for server in &new.servers {
+            let Some(old_server) = known.get(&server.key) else {
+                order = order.saturating_add(1);
+                added.extend(self.add_server(old.schedule, server, order, new.failure_flags(server)));
+                continue;
             };
-            added.push(Candidate { server: reference, weight });
+            let (reference, method) = (old_server.reference, method(server.forwarding));
+            if old_server.method != method {
+                self.publish.push(Step::Method { reference, method });
+            }
+            if old_server.limits != server.thresholds {
+                self.build.push(Step::Limits { reference, limits: server.thresholds });
+            }
+            let flags = new.failure_flags(server);
+            if old_server.failed != flags {
+                let steps = if flags == 0 { &mut self.build } else { &mut self.retire };
+                steps.push(Step::Fail { reference, flags });
+            }
+            if old_server.retired {
+                order = order.saturating_add(1);
+                let weight = server.weight;
+                self.build.push(Step::Revive { reference, weight, order });
+                let lasting = if weight == 0 { old_server.lasting } else { weight };
+                added.push(Entry { server: reference, key: server.key, weight, lasting });
+            }
         }
-        let (list, state) = put_at_head(list, state, &added);
-        let same_scheduler = old.scheduler == Some(new.scheduler);
-        let ring = match (new.scheduler == SchedulerCode::Rr, same_scheduler) {
-            (true, true) => sched::rr(&before, &old.slots, Some(old.progress), &list),
-            (true, false) => sched::rr(&[], &[], None, &list),
-            (false, true) => wrr(&list, state),
-            (false, false) => wrr(&list, WrrState::default().changed(WrrBounds::of(&list))),
-        };
-        if same_scheduler && list == before && ring.slots == old.slots {
-            return Ok(());
-        }
-        self.schedule(key, old.id, new.scheduler, ring)
+        added
     }
 
-    fn schedule(
+    /// Writes the rings of a schedule where `words` names no place for them.
+    fn write(
         &mut self,
         key: &ServiceKey,
-        service: u16,
-        scheduler: SchedulerCode,
-        ring: sched::Ring<DestinationRef>,
-    ) -> Result<(), PlanError> {
-        let mut place = RingPlace::default();
-        if !ring.slots.is_empty() {
-            let error = PlanError::NoRingSpace { service: *key, slots: ring.slots.len() };
-            let slots = u32::try_from(ring.slots.len()).map_err(|_too_long| error.clone())?;
-            place = RingPlace { offset: self.space.take(slots).ok_or(error)?, slots };
-            self.build.push(Step::WriteRing { place, start: ring.start, slots: ring.slots });
-        }
-        self.publish.push(Step::Schedule { service, place, scheduler });
-        Ok(())
-    }
-}
-
-/// Adds servers to the head of the list one by one, and what that makes of the state.
-fn put_at_head(list: List, state: WrrState, added: &List) -> (List, WrrState) {
-    let mut state = state;
-    let mut bounds = WrrBounds::of(&list);
-    for candidate in added {
-        bounds = bounds.with(candidate.weight);
-        state = state.changed(bounds);
-    }
-    (added.iter().rev().copied().chain(list).collect(), state)
-}
-
-/// The list with weights such that its round fits.
-fn fitting(list: &List) -> List {
-    let weights: Vec<u32> = list.iter().map(|candidate| candidate.weight).collect();
-    let weights = sched::scaled(&weights);
-    list.iter()
-        .zip(weights)
-        .map(|(candidate, weight)| Candidate { server: candidate.server, weight })
-        .collect()
-}
-
-/// The round of `wrr`. One that had to be fitted starts at its beginning: IPVS's state is of other weights.
-fn wrr(list: &List, state: WrrState) -> sched::Ring<DestinationRef> {
-    let fitted = fitting(list);
-    if fitted == *list {
-        return sched::wrr(list, state);
-    }
-    let bounds = WrrBounds::of(&fitted);
-    sched::wrr(&fitted, WrrState::default().changed(bounds))
-}
-
-/// Destination ids to give out: those never used first, then the freed ones.
-struct Ids {
-    fresh: std::vec::IntoIter<u32>,
-    freed: std::collections::btree_map::IntoIter<u32, u8>,
-}
-
-impl Ids {
-    fn new(applied: &Applied, capacity: usize) -> Self {
-        let mut taken: BTreeSet<u32> = applied.free.keys().copied().collect();
-        let listed = applied.services.values().flat_map(|service| &service.servers);
-        taken.extend(listed.chain(&applied.orphans).map(|server| server.reference.id()));
-        let all = (0..u32::try_from(capacity).unwrap_or(u32::MAX)).filter(|id| !taken.contains(id));
-        Self { fresh: all.collect::<Vec<_>>().into_iter(), freed: applied.free.clone().into_iter() }
-    }
-
-    fn take(&mut self) -> Option<DestinationRef> {
-        if let Some(id) = self.fresh.next() {
-            return Some(DestinationRef::new(id, 1));
-        }
-        let (id, generation) = self.freed.next()?;
-        Some(DestinationRef::new(id, generation.wrapping_add(1)))
-    }
-}
-
-/// The free stretches of the rings' table.
-struct RingSpace {
-    /// Start and end of each stretch in use, sorted.
-    used: BTreeMap<u32, u32>,
-    words: u32,
-    after: u32,
-}
-
-impl RingSpace {
-    fn new(applied: &Applied, words: u32, after: u32) -> Self {
-        let used = applied.services.values().filter(|service| service.place.slots > 0).map(|service| {
-            let place = service.place;
-            (place.offset, place.offset.saturating_add(place.slots).saturating_add(RING_HEADER))
-        });
-        let lists = applied.answers.values().filter_map(|found| match found.answers {
-            Answers::One(_) => None,
-            Answers::Several { offset, count } => Some((offset, offset.saturating_add(count.into()))),
-        });
-        Self { used: used.chain(lists).collect(), words, after: if after < words { after } else { 0 } }
-    }
-
-    /// The offset of a free stretch for a ring of `slots`, the first at or behind the last one, else from the start.
-    fn take(&mut self, slots: u32) -> Option<u32> {
-        self.take_words(slots.checked_add(RING_HEADER)?)
-    }
-
-    /// As [`RingSpace::take`], for so many words in all.
-    fn take_words(&mut self, length: u32) -> Option<u32> {
-        let offset = self.gap(self.after, length).or_else(|| self.gap(0, length))?;
-        self.used.insert(offset, offset + length);
-        self.after = offset + length;
-        Some(offset)
-    }
-
-    fn gap(&self, from: u32, length: u32) -> Option<u32> {
-        let before = self.used.range(..=from).next_back().map_or(0, |(_, end)| *end);
-        let mut start = from.max(before);
-        for (next, end) in self.used.range(start..) {
-            if next.checked_sub(start)? >= length {
-                return Some(start);
+        service: &DesiredService,
+        made: &order::Made,
+        words: ScheduleWords,
+    ) -> Result<ScheduleWords, PlanError> {
+        let mut place = |place: RingPlace, slots: &[u64], start: u64| {
+            if slots.is_empty() || place.slots > 0 {
+                return Ok(if slots.is_empty() { RingPlace::default() } else { place });
             }
-            start = *end;
-        }
-        (self.words.checked_sub(start)? >= length).then_some(start)
+            let error = PlanError::NoRingSpace { service: *key, slots: slots.len() };
+            let count = u32::try_from(slots.len()).map_err(|_too_long| error.clone())?;
+            let place = RingPlace { offset: self.space.take(count).ok_or(error)?, slots: count };
+            self.build.push(Step::WriteRing { place, start, slots: slots.to_vec() });
+            Ok(place)
+        };
+        Ok(ScheduleWords {
+            ring: place(words.ring, &made.ring.slots, made.ring.start)?,
+            list: place(words.list, &made.list, 0)?,
+            rules: service.rules(),
+        })
     }
 }
 

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use aya::maps::MapError;
 use lb_common::conn::{Bucket4, Bucket6};
-use lb_common::layout::{Answers, Destination, Detail, Route, Schedule, Service, Settings, Traffic, Virtual};
+use lb_common::layout::{
+    Answers, Destination, Detail, Load, Route, Schedule, Service, Settings, Traffic, Virtual,
+};
 use lb_common::memory::MemoryTables;
 use lb_common::net::{Be16, Be32, Be128};
 use lb_common::services::{self, Name4, Name6};
@@ -43,6 +45,8 @@ pub trait Store {
     fn rings(&self) -> &[Word];
     /// Destinations by id.
     fn destinations(&self) -> &[Destination];
+    /// Connections of the destinations by id.
+    fn loads(&self) -> &[Load];
     /// IPv4 connections.
     fn connections4(&self) -> &[Bucket4];
     /// IPv6 connections.
@@ -170,6 +174,10 @@ impl Store for Tables {
         &self.destinations
     }
 
+    fn loads(&self) -> &[Load] {
+        &self.loads
+    }
+
     fn connections4(&self) -> &[Bucket4] {
         &self.connections4
     }
@@ -223,6 +231,10 @@ impl Store for MemoryTables {
 
     fn destinations(&self) -> &[Destination] {
         &self.destinations
+    }
+
+    fn loads(&self) -> &[Load] {
+        &self.loads
     }
 
     fn connections4(&self) -> &[Bucket4] {

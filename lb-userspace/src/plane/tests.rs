@@ -1,19 +1,20 @@
-use super::applied::Applied;
+use super::applied::{Applied, AppliedServer};
 use super::apply::{Hop, Hops, apply};
-use super::desired::{Desired, DesiredServer, DesiredService, ServerKey, ServiceKey};
+use super::desired::{Desired, DesiredServer, DesiredService, ServerKey, ServiceKey, method};
 use super::janitor;
 use super::plan::{Limits, Step, plan};
 use super::store::Store;
-use crate::config::Forwarding;
-use lb_common::layout::{Answers, Method, NextHop, Owner, SchedulerCode, Settings};
+use crate::config::{ConnectionRules, Forwarding, OnFailure, Persistence, SchedulerFlags, Thresholds};
+use lb_common::layout::{Answers, DestinationRef, Method, NextHop, Owner, Rules, SchedulerCode, Settings};
 use lb_common::memory::{MemoryTables, Sizes};
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-const LIMITS: Limits = Limits { servers: 64, services: 16, ring_words: 2048 };
+const LIMITS: Limits = Limits { servers: 64, services: 16, ring_words: 1 << 16 };
 
 fn tables() -> MemoryTables {
-    MemoryTables::new(Sizes { services: 16, destinations: 64, ring_words: 2048, buckets: 16 }, 1)
+    MemoryTables::new(Sizes { services: 16, destinations: 64, ring_words: 1 << 16, buckets: 16 }, 1)
 }
 
 fn service_key(number: u8) -> ServiceKey {
@@ -37,22 +38,55 @@ fn hops() -> Hops {
         .collect()
 }
 
-fn desired() -> impl Strategy<Value = Desired> {
+/// A virtual server of one name.
+fn service() -> impl Strategy<Value = DesiredService> {
     let servers = prop::collection::btree_map(0u8..8, 0u32..6, 0..6);
-    let service = (servers.prop_shuffle_values(), any::<bool>(), any::<u8>());
-    prop::collection::btree_map(0u8..5, service, 0..5).prop_map(|services| Desired {
-        rules: Default::default(),
-        services: services
-            .into_iter()
-            .map(|(number, (servers, wrr, nat))| {
-                let scheduler = if wrr { SchedulerCode::Wrr } else { SchedulerCode::Rr };
-                let servers = servers
-                    .into_iter()
-                    .map(|(n, weight)| with(server_key(n), weight, nat >> n & 1 != 0))
-                    .collect();
-                (service_key(number), DesiredService::new(scheduler, servers))
-            })
-            .collect(),
+    let masks = any::<[u8; 3]>();
+    let options = (any::<[bool; 3]>(), 0u64..4, 0usize..3, any::<bool>());
+    let strategy = (servers.prop_shuffle_values(), 0usize..SchedulerCode::ALL.len(), masks, options);
+    strategy.prop_map(|(servers, scheduler, [nat, limited, failed], (bools, timeout, on_failure, groups))| {
+        let [fallback, port, one_packet] = bools;
+        let servers = servers.into_iter().map(|(n, weight)| {
+            let upper = if groups && limited >> n & 1 != 0 { 4 } else { 0 };
+            DesiredServer {
+                thresholds: Thresholds { upper, lower: upper / 2 },
+                failed: failed >> n & 1 != 0,
+                ..with(server_key(n), weight, nat >> n & 1 != 0)
+            }
+        });
+        DesiredService {
+            flags: SchedulerFlags { fallback, port },
+            persistence: (timeout > 0)
+                .then(|| Persistence { timeout: std::time::Duration::from_secs(timeout * 100), prefix: 24 }),
+            one_packet,
+            on_failure: [OnFailure::Keep, OnFailure::Drop, OnFailure::Reset][on_failure],
+            ..DesiredService::new(SchedulerCode::ALL[scheduler], servers.collect())
+        }
+    })
+}
+
+/// Some virtual servers, and names that are theirs or each on its own: groups change in every way.
+fn desired() -> impl Strategy<Value = Desired> {
+    let services = prop::collection::btree_map(0u8..5, service(), 0..5);
+    let names = prop::collection::vec(prop::option::of(0usize..3), 5);
+    (services, names, any::<[bool; 2]>()).prop_map(|(services, names, [nodest, quiescent])| {
+        let mut grouped: Vec<(Vec<ServiceKey>, DesiredService)> =
+            services.into_iter().map(|(number, service)| (vec![service_key(number)], service)).collect();
+        for (port, group) in (8000..).zip(names) {
+            if let Some((own, _)) = group.and_then(|group| grouped.get_mut(group)) {
+                own.push(ServiceKey { port, ..service_key(10) });
+            }
+        }
+        let first = |(mut names, service): (Vec<ServiceKey>, DesiredService)| {
+            names.sort_unstable();
+            (names[0], DesiredService { also: names[1..].to_vec(), ..service })
+        };
+        let rules = ConnectionRules {
+            expire_nodest_conn: nodest,
+            expire_quiescent_template: quiescent,
+            ..ConnectionRules::default()
+        };
+        Desired { rules, services: grouped.into_iter().map(first).collect() }
     })
 }
 
@@ -72,40 +106,71 @@ impl<S: Strategy<Value = std::collections::BTreeMap<u8, u32>> + 'static> Shuffle
     }
 }
 
-fn reached(tables: &MemoryTables) -> Desired {
+/// What of a virtual server the tables keep.
+#[derive(Debug, PartialEq)]
+struct Essence {
+    also: Vec<ServiceKey>,
+    rules: Rules,
+    flags: u16,
+    servers: BTreeMap<ServerKey, (u32, Method, Thresholds, u8)>,
+}
+
+fn reached(tables: &MemoryTables) -> BTreeMap<ServiceKey, Essence> {
     let applied = Applied::read(tables);
     let services = applied.services.iter().map(|(key, service)| {
-        let mut servers: Vec<_> = service
+        let servers = service
             .listed()
-            .map(|server| with(server.key, server.weight, server.method == Method::Nat))
-            .collect();
-        servers.sort_by_key(|server| server.key);
-        (*key, DesiredService::new(service.scheduler.unwrap(), servers))
+            .map(|server| (server.key, (server.weight, server.method, server.limits, server.failed)));
+        let essence = Essence {
+            also: service.also.iter().map(|(name, _)| *name).collect(),
+            rules: service.words.rules,
+            flags: service.flags,
+            servers: servers.collect(),
+        };
+        (*key, essence)
     });
-    Desired { services: services.collect(), rules: Default::default() }
+    services.collect()
 }
 
-fn sorted(desired: &Desired) -> Desired {
-    let mut desired = desired.clone();
-    for service in desired.services.values_mut() {
-        service.servers.sort_by_key(|server| server.key);
-    }
-    desired
+fn essence(desired: &Desired) -> BTreeMap<ServiceKey, Essence> {
+    let services = desired.services.iter().map(|(key, service)| {
+        let servers = service.servers.iter().map(|server| {
+            let flags = service.failure_flags(server);
+            (server.key, (server.weight, method(server.forwarding), server.thresholds, flags))
+        });
+        let essence = Essence {
+            also: service.also.clone(),
+            rules: service.rules(),
+            flags: service.service_flags(),
+            servers: servers.collect(),
+        };
+        (*key, essence)
+    });
+    services.collect()
 }
 
-/// What a packet may rely on at any moment.
-fn whole(tables: &MemoryTables) -> Result<(), TestCaseError> {
+/// What a packet may rely on at any moment. While names move between groups, come or go, answers may be
+/// nobody's.
+fn whole(tables: &MemoryTables, grouped: bool) -> Result<(), TestCaseError> {
     let applied = Applied::read(tables);
     let mut stretches = Vec::new();
     for (key, service) in &applied.services {
-        for slot in &service.slots {
-            let server = service.servers.iter().find(|server| server.reference == *slot);
+        for word in service.slots.iter().chain(&service.list) {
+            let slot = DestinationRef::from_word(*word);
+            let server = service.servers.iter().find(|server| server.reference == slot);
             prop_assert!(server.is_some(), "{key}: a slot names no server of this service");
             let hop = NextHop::from_word(tables.destinations()[slot.id() as usize].next_hop.load());
-            prop_assert!(hop.flags & NextHop::RESOLVED != 0, "{key}: a slot without a MAC that is known");
+            let failed = NextHop::FAILED_DROP | NextHop::FAILED_RESET;
+            prop_assert!(hop.flags & (NextHop::RESOLVED | failed) != 0, "{key}: a slot without a known MAC");
         }
-        if service.place.slots > 0 {
-            stretches.push((service.place.offset, service.place.offset + service.place.slots + 2));
+        for place in [service.words.ring, service.words.list] {
+            if place.slots > 0 {
+                stretches.push((place.offset, place.offset + place.slots + 2));
+            }
+        }
+        let flags = tables.settings.flags.load();
+        if super::plan::needs_counts(service.words.rules) {
+            prop_assert!(flags & Settings::COUNTED != 0, "{key}: connections are counted");
         }
         if key.port == 0 {
             prop_assert!(
@@ -113,18 +178,24 @@ fn whole(tables: &MemoryTables) -> Result<(), TestCaseError> {
                 "any-port services are looked up"
             );
         }
-        for server in service.servers.iter().filter(|server| server.method == Method::Nat) {
+        let picked = |server: &&AppliedServer| {
+            let names = |word: &u64| DestinationRef::from_word(*word) == server.reference;
+            !grouped && server.method == Method::Nat && service.slots.iter().any(names)
+        };
+        for server in service.servers.iter().filter(picked) {
             prop_assert!(tables.settings.flags.load() & Settings::NAT != 0, "answers are looked up");
-            let name =
-                ServiceKey { protocol: key.protocol, address: server.key.address, port: server.key.port };
-            let owner = Owner { service: service.id, destination: server.reference };
-            let answers = applied.answers.get(&name);
-            prop_assert!(
-                answers.is_some_and(|found| found.owners.contains(&owner)),
-                "{key}: {name} has no answers"
-            );
-            let own = &tables.virtuals[usize::from(service.id)];
-            prop_assert_eq!(own.port.load() & 0xffff, u64::from(key.port.to_be()));
+            for (virtual_server, id) in std::iter::once(&(*key, service.id)).chain(&service.also) {
+                let name =
+                    ServiceKey { protocol: key.protocol, address: server.key.address, port: server.key.port };
+                let owner = Owner { service: *id, destination: server.reference };
+                let answers = applied.answers.get(&name);
+                prop_assert!(
+                    answers.is_some_and(|found| found.owners.contains(&owner)),
+                    "{virtual_server}: {name} has no answers"
+                );
+                let own = &tables.virtuals[usize::from(*id)];
+                prop_assert_eq!(own.port.load() & 0xffff, u64::from(virtual_server.port.to_be()));
+            }
         }
     }
     for (name, found) in &applied.answers {
@@ -132,8 +203,8 @@ fn whole(tables: &MemoryTables) -> Result<(), TestCaseError> {
             stretches.push((offset, offset + u32::from(count)));
         }
         for owner in &found.owners {
-            let service = applied.services.values().find(|service| service.id == owner.service);
-            let server = service.and_then(|s| s.servers.iter().find(|s| s.reference == owner.destination));
+            let servers = applied.services.values().flat_map(|service| &service.servers);
+            let server = servers.chain(&applied.orphans).find(|s| s.reference == owner.destination);
             prop_assert!(server.is_some_and(|s| s.key.address == name.address), "{name} names {owner:?}");
         }
     }
@@ -145,26 +216,30 @@ fn whole(tables: &MemoryTables) -> Result<(), TestCaseError> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
     /// From any state to any other, interrupted after any step: nothing half done on the way, and the next plan
     /// gets there.
     #[test]
     fn plans_arrive_from_every_crash_point(states in prop::collection::vec(desired(), 1..5), crash in 0usize..40) {
         let mut tables = tables();
+        let names = |state: &Desired| state.services.keys().copied().collect::<Vec<_>>();
+        let grouped = states.iter().flat_map(|s| s.services.values()).any(|service| !service.also.is_empty())
+            || states.iter().any(|state| names(state) != names(&states[0]));
         let mut after = 0;
         for (index, state) in states.iter().enumerate() {
             let steps = plan(&Applied::read(&tables), state, LIMITS, after).unwrap();
             let stop = if index + 1 == states.len() { crash.min(steps.len()) } else { steps.len() };
             for step in &steps[..stop] {
                 apply(&mut tables, std::slice::from_ref(step), &hops()).unwrap();
-                whole(&tables)?;
+                whole(&tables, grouped)?;
             }
             after = super::plan::ring_space_after(&steps).unwrap_or(after);
         }
         let last = states.last().unwrap();
         let steps = plan(&Applied::read(&tables), last, LIMITS, after).unwrap();
         apply(&mut tables, &steps, &hops()).unwrap();
-        whole(&tables)?;
-        prop_assert_eq!(reached(&tables), sorted(last));
+        whole(&tables, grouped)?;
+        prop_assert_eq!(reached(&tables), essence(last));
         prop_assert_eq!(plan(&Applied::read(&tables), last, LIMITS, after).unwrap(), vec![]);
         // Nobody has connections: all that is not configured can be freed, and then nothing is left to free.
         janitor::free_retired(&tables, &Default::default()).unwrap();
@@ -173,7 +248,7 @@ proptest! {
         prop_assert!(applied.services.values().all(|service| service.servers.iter().all(|server| !server.retired)));
         let steps = plan(&Applied::read(&tables), last, LIMITS, after).unwrap();
         apply(&mut tables, &steps, &hops()).unwrap();
-        whole(&tables)?;
+        whole(&tables, grouped)?;
         let mut servers = last.services.values().flat_map(|service| &service.servers);
         let translated = servers.any(|server| server.forwarding == Forwarding::Nat);
         prop_assert_eq!(tables.settings.flags.load() & Settings::NAT != 0, translated);
@@ -236,6 +311,7 @@ fn what_does_not_fit_is_refused_before_anything_changes() {
     let many: Vec<_> = (0..65).map(|n| (n, 1)).collect();
     let error = plan(&before, &one_service(&many), LIMITS, 0).unwrap_err();
     assert!(error.to_string().starts_with("1 more real servers than the 64 that fit"), "{error}");
-    let error = plan(&before, &one_service(&[(1, 4001), (2, 4000)]), LIMITS, 0).unwrap_err();
+    let small = Limits { ring_words: 2048, ..LIMITS };
+    let error = plan(&before, &one_service(&[(1, 4001), (2, 4000)]), small, 0).unwrap_err();
     assert!(error.to_string().contains("no room for a scheduler's round of 8001 steps"), "{error}");
 }

@@ -35,6 +35,8 @@ pub(crate) enum Before {
     Free,
     /// As many real servers were added elsewhere as there is room for, so that the next one gets a freed id.
     Fill(ServiceKey),
+    /// The configuration changed.
+    Change(fn(&mut Desired)),
     /// A real server's link changed, or is not known any more.
     Link(Server, Option<Hop>),
 }
@@ -140,6 +142,12 @@ impl Case {
         self
     }
 
+    /// It is not thrown away, but comes out as this answer.
+    pub(crate) fn answered(mut self, out: Frame) -> Self {
+        self.counts.clear();
+        Self { verdict: Verdict::Transmit, out, ..self }
+    }
+
     /// The frame that comes out, if it is not the usual one.
     pub(crate) fn out(self, out: Frame) -> Self {
         Self { out, ..self }
@@ -198,6 +206,10 @@ impl Case {
                         None => hops.remove(&server.address),
                     };
                     follow_hops(side.store(), &hops, &[server.address].into());
+                }
+                Before::Change(how) => {
+                    how(&mut desired);
+                    side.configure(&desired, &hops);
                 }
                 Before::Weight(..) | Before::Remove(..) | Before::RemoveService(..) | Before::Fill(..) => {
                     change(&mut desired, before);
@@ -277,7 +289,7 @@ pub(crate) fn find(
 ) -> Option<Value> {
     let exact = world::name(protocol, to);
     let service =
-        applied.services.get(&exact).or_else(|| applied.services.get(&ServiceKey { port: 0, ..exact }))?;
+        applied.names.get(&exact).or_else(|| applied.names.get(&ServiceKey { port: 0, ..exact }))?;
     let port = Be16::new(from.port());
     let buckets = store.settings().buckets.load() & 0xffff_ffff;
     let buckets = u32::try_from(buckets).unwrap();
@@ -319,7 +331,7 @@ fn change(desired: &mut Desired, before: &Before) {
                 servers.push(DesiredServer::new(key, 0));
             }
         }
-        Before::Frame(_) | Before::Idle(_) | Before::Free | Before::Link(..) => {
+        Before::Frame(_) | Before::Idle(_) | Before::Free | Before::Link(..) | Before::Change(_) => {
             panic!("{before:?} changes no configuration")
         }
     }

@@ -95,6 +95,31 @@ impl Frame {
         Self::ip(source.ip(), destination.ip(), TCP, segment)
     }
 
+    /// A TCP reset without data: its number, and what it acknowledges.
+    pub(crate) fn reset(
+        source: SocketAddr,
+        destination: SocketAddr,
+        sequence: u32,
+        ack: Option<u32>,
+    ) -> Self {
+        let mut header = TcpHeader::new(source.port(), destination.port(), sequence, 0);
+        header.rst = true;
+        header.ack = ack.is_some();
+        header.acknowledgment_number = ack.unwrap_or(0);
+        header.checksum = match (source.ip(), destination.ip()) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => {
+                header.calc_checksum_ipv4_raw(from.octets(), to.octets(), &[]).unwrap()
+            }
+            (IpAddr::V6(from), IpAddr::V6(to)) => {
+                header.calc_checksum_ipv6_raw(from.octets(), to.octets(), &[]).unwrap()
+            }
+            families => panic!("mixed families: {families:?}"),
+        };
+        let segment = header.to_bytes().to_vec();
+        let frame = Self::ip(source.ip(), destination.ip(), TCP, segment).identification(0);
+        Self { to: CLIENT_MAC, from: DIRECTOR_MAC, ..frame }
+    }
+
     /// A UDP datagram with this data.
     pub(crate) fn udp(source: SocketAddr, destination: SocketAddr, data: &[u8]) -> Self {
         let mut header = UdpHeader {

@@ -25,7 +25,7 @@ use nix::time::{ClockId, clock_gettime};
 use super::world::{self, DIRECTOR_MAC, INGRESS};
 
 /// What a test may use of the tables; both sides have at least this much.
-pub(crate) const LIMITS: Limits = Limits { servers: 96, services: 80, ring_words: 4096 };
+pub(crate) const LIMITS: Limits = Limits { servers: 96, services: 80, ring_words: 1 << 15 };
 /// Seed of the connection tables.
 pub(crate) const SEED: u64 = 0x5eed;
 
@@ -89,7 +89,9 @@ pub(crate) trait Side {
             words.into_iter().for_each(|word| word.store(0));
         }
         store.rings()[..LIMITS.ring_words as usize].iter().for_each(|word| word.store(0));
-        store.schedules()[..LIMITS.services].iter().for_each(|schedule| schedule.ring.store(0));
+        for schedule in &store.schedules()[..LIMITS.services] {
+            [&schedule.ring, &schedule.scheduler, &schedule.list].into_iter().for_each(|word| word.store(0));
+        }
         for entry in store.connections4().iter().flat_map(|bucket| &bucket.0) {
             entry.key.store(0);
             entry.value.store(0);

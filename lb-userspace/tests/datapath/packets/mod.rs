@@ -3,11 +3,13 @@
 
 mod connections;
 mod direct;
+mod failed;
 mod icmp;
 mod nat;
 mod nat_parts;
 mod parts;
 mod passed;
+mod persistence;
 mod tunnel;
 mod vlan;
 
@@ -18,6 +20,8 @@ fn all() -> Vec<Case> {
     [
         direct::cases(),
         connections::cases(),
+        failed::cases(),
+        persistence::cases(),
         passed::cases(),
         vlan::cases(),
         parts::cases(),

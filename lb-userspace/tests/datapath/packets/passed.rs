@@ -39,7 +39,7 @@ pub(super) fn cases() -> Vec<Case> {
         passes("TCP to another address", Frame::tcp(client(1000), "192.168.4.77:80".parse().unwrap(), SYN), NoVirtualServer),
         passes("IPv6 TCP to another address", Frame::tcp(client6(1000), "[2001:db8::77]:80".parse().unwrap(), SYN), NoVirtualServer),
         passes("a VRRP advertisement", Frame::ip("192.168.4.1".parse().unwrap(), "224.0.0.18".parse().unwrap(), 112, vec![0; 20]).to([1, 0, 0x5e, 0, 0, 0x12]), NoVirtualServer),
-        passes("SCTP to a virtual address", Frame::ip(client(1).ip(), vip(80).ip(), 132, syn().bytes()[L4..].to_vec()), NoVirtualServer),
+        passes("SCTP to a virtual address", Frame::ip(client(1).ip(), vip(80).ip(), 132, syn().bytes()[L4..].to_vec()), lb_common::verdict::Reason::Sctp),
         passes("a protocol without ports and without payload", Frame::ip(client(1).ip(), vip(80).ip(), 89, vec![]), NoVirtualServer),
         passes("a neighbour solicitation", Frame::icmp(client6(1).ip(), vip6(80).ip(), 135, &[0; 16]), NoVirtualServer),
         passes("for another machine's MAC", syn().to([2, 0, 0, 0, 0, 2]), OtherMac),
