@@ -172,13 +172,6 @@ pub(crate) extern "C" fn pick_any(schedule: u32, placement: u64, addresses: u64,
     pick::pick(&KernelTables, schedule as u16, &Asked::from_words(placement, addresses, rest))
 }
 
-/// See [`pick::best`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn pick_best(list: u64, code: u32) -> u64 {
-    pick::best(&KernelTables, list, code as u8)
-}
-
 /// See [`pick::drawn`].
 #[unsafe(no_mangle)]
 #[inline(never)]

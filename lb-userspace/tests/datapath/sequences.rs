@@ -258,7 +258,7 @@ fn check_hashing(side: &mut impl Side) {
                 let from = SocketAddr::new(IpAddr::from([10, 9, 8, port.to_be_bytes()[1]]), port);
                 let fold = |ip: IpAddr| match ip {
                     IpAddr::V4(ip) => ip.to_bits(),
-                    IpAddr::V6(_) => unreachable!(),
+                    IpAddr::V6(address) => panic!("{address} is no IPv4 address"),
                 };
                 let number = if scheduler == Dh {
                     fold(vip(80).ip())
