@@ -42,7 +42,7 @@ fn connections_open_in_their_own_states() {
     ] {
         assert_eq!((event.opens(), event.starts()), (state, starts), "{event:?}");
     }
-    let unconfirmed = [State::SYN_RECEIVED, State::MID_STREAM, State::FIRST_DATAGRAM];
+    let unconfirmed = [State::SYN_RECEIVED, State::MID_STREAM, State::FIRST_DATAGRAM, State::NEW_TEMPLATE];
     assert!(State::ALL.iter().all(|state| state.unconfirmed() == unconfirmed.contains(state)));
 }
 

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::ConfigArgs;
 use crate::config::wants_color;
+use crate::director::preflight::not_yet;
 
 /// Say what is wrong with a configuration, without touching anything.
 #[derive(Debug, Args)]
@@ -20,17 +21,31 @@ pub(super) struct CheckArgs {
 
 pub(super) fn run(args: &CheckArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let source = args.config.source();
-    let (findings, good) = match source.load() {
-        Ok(config) => (config.warnings, true),
-        Err(error) => (error.diagnostics().to_vec(), false),
+    let (findings, refused, good) = match source.load() {
+        Ok(config) => {
+            let refused = not_yet(&config);
+            let good = refused.is_empty();
+            (config.warnings, refused, good)
+        }
+        Err(error) => (error.diagnostics().to_vec(), Vec::new(), false),
     };
     if args.json {
-        serde_json::to_writer_pretty(&mut *out, &findings).map_err(io::Error::from)?;
+        let path = source.path().display().to_string();
+        let whole = refused.iter().map(|message| {
+            serde_json::json!({ "severity": "error", "file": path, "line": null, "column": null, "key": "",
+                "message": message, "help": "", "related": [] })
+        });
+        let all: Vec<_> =
+            findings.iter().map(serde_json::to_value).chain(whole.map(Ok)).collect::<Result<_, _>>()?;
+        serde_json::to_writer_pretty(&mut *out, &all).map_err(io::Error::from)?;
         writeln!(out)?;
     } else {
         let color = wants_color(&io::stdout());
         for finding in &findings {
             writeln!(out, "{}", finding.render(color).trim_end())?;
+        }
+        for problem in &refused {
+            writeln!(out, "error: {problem}")?;
         }
         if good {
             writeln!(out, "{}: good", source.path().display())?;

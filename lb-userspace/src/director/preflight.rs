@@ -133,7 +133,7 @@ pub fn interfaces(config: &Config, links: Result<Vec<Link>, NetlinkError>) -> Re
 }
 
 /// What the configuration may say, but this version's datapath does not do.
-fn not_yet(config: &Config) -> Vec<String> {
+pub fn not_yet(config: &Config) -> Vec<String> {
     let mut problems = Vec::new();
     for server in &config.virtual_servers {
         let keys = &server.scheduling;

@@ -15,7 +15,7 @@ ln -s usr/lib lib
 for program in sh rm rmdir basename dirname ls cat; do
     path=$(command -v "$program")
     cp "$(readlink -f "$path")" "bin/$program"
-    ldd "$path" | sed -n 's/.*\(\/[^ ]*\) (.*/\1/p' | while read -r library; do
+    ldd "$path" | grep -o '/[^ ]*' | while read -r library; do
         mkdir -p ".$(dirname "$library")"
         cp -n "$(readlink -f "$library")" ".$library"
     done

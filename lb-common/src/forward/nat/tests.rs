@@ -209,6 +209,8 @@ proptest! {
     fn an_icmp_error_quotes_what_its_receiver_sent(
         old in ends4(), new in ends4(), protocol in protocols(), data in data(), kept in 8usize..200, none: bool,
     ) {
+        // Of half a checksum nobody can say what it becomes; it is left as it is.
+        prop_assume!(protocol == protocol::UDP || kept != 17);
         let field = if none && protocol == protocol::UDP { Field::None } else { Field::Right };
         let message = |ends: Ends<Be32>| {
             let quoted = ipv4(ends, 7, protocol, &segment(ends, protocol, &data, field), &[]);
@@ -230,6 +232,7 @@ proptest! {
         old in ends6(), new in ends6(), outer in ends6(), after in ends6(), protocol in protocols(), data in data(),
         kept in 8usize..200,
     ) {
+        prop_assume!(protocol == protocol::UDP || kept != 17);
         let message = |ends: Ends<Be128>, outer: Ends<Be128>| {
             let quoted = ipv6(ends, 7, protocol, &segment(ends, protocol, &data, Field::Right));
             let quoted = &quoted[..quoted.len().min(40 + kept)];
