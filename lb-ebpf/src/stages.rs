@@ -78,7 +78,15 @@ pub(crate) fn run(context: *mut xdp_md) -> u32 {
     } else {
         return stage_failed(context, first >> 8);
     };
-    if second & NEXT == 0 { second } else { stage_encapsulate(context, second) }
+    if second & NEXT == 0 {
+        second
+    } else if second & TRANSLATE != 0 {
+        stage_translate(context, second)
+    } else if second & ENCAPSULATE != 0 {
+        stage_encapsulate(context, second)
+    } else {
+        stage_failed(context, second >> 8)
+    }
 }
 
 #[unsafe(no_mangle)]

@@ -26,7 +26,7 @@ pub(super) fn failed<P: Packet, A: Version>(
     if flags & NextHop::FAILED == NextHop::FAILED {
         return Err(Reason::RemovedRealServer.into());
     }
-    if flags & NextHop::FAILED_RESET == 0 || ip.segment.protocol != protocol::TCP || ip.is_first {
+    if flags & NextHop::FAILED_RESET == 0 || ip.segment.protocol != protocol::TCP || !ip.segment.whole {
         return Err(Verdict::Drop(Reason::FailedRealServer));
     }
     reset(packet, ip)

@@ -1,8 +1,11 @@
 //! Random frames, most of them nearly valid, and random changes of the tables.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use lb_common::layout::{NextHop, RingPlace, Settings};
+use lb_userspace::config::OnFailure;
+use lb_userspace::plane::standby;
 use lb_userspace::plane::store::Store;
 
 use crate::harness::frame::{C_TAG, Frame, S_TAG, TCP, UDP};
@@ -41,6 +44,8 @@ pub(super) enum Change {
     Entry6(usize, usize, u64, u64),
     /// The flags of the settings.
     Flags(u64),
+    /// Every other virtual address is another director's, or none is.
+    Standby(bool),
 }
 
 impl Change {
@@ -49,7 +54,13 @@ impl Change {
             Self::Configure(weights) => {
                 let mut desired = world::world();
                 let servers = desired.services.values_mut().flat_map(|service| &mut service.servers);
-                servers.zip(weights.iter().cycle()).for_each(|(server, weight)| server.weight = *weight);
+                servers.zip(weights.iter().cycle()).for_each(|(server, weight)| {
+                    server.weight = *weight;
+                    server.failed = *weight == 0;
+                });
+                let kinds = [OnFailure::Keep, OnFailure::Drop, OnFailure::Reset];
+                let kind = kinds[weights.iter().sum::<u32>() as usize % kinds.len()];
+                desired.services.values_mut().for_each(|service| service.on_failure = kind);
                 side.configure(&desired, &world::hops());
             }
             Self::Idle(ticks) => side.idle(*ticks),
@@ -76,6 +87,11 @@ impl Change {
                 entry.value.store(*value);
             }
             Self::Flags(flags) => side.store().settings().flags.store(*flags),
+            Self::Standby(elsewhere) => {
+                let addresses: BTreeSet<_> = world::world().services.keys().map(|key| key.address).collect();
+                let some = addresses.into_iter().step_by(2).filter(|_| *elsewhere).collect();
+                standby::mark(side.store(), &some).unwrap();
+            }
         }
     }
 }
@@ -84,7 +100,8 @@ impl Change {
 fn sound(random: &mut Random) -> Change {
     let small = |random: &mut Random, bound: usize| u32::try_from(random.below(bound)).unwrap();
     let id = random.below(56);
-    match random.below(9) {
+    match random.below(10) {
+        9 => Change::Standby(random.below(3) == 0),
         0..=2 => Change::Configure((0..7).map(|_| small(random, 6).saturating_sub(1)).collect()),
         3 => Change::Idle(small(random, 900)),
         4..=6 => Change::Idle(small(random, 8)),
