@@ -31,7 +31,7 @@ const AS_ROOT: &str = "as_root";
 /// Is part of the path of a test that runs under every kernel.
 const EVERY_KERNEL: &str = "every_kernel";
 /// How long one kernel may take, in emulation.
-const GUEST_TIMEOUT: Duration = Duration::from_secs(480);
+const GUEST_TIMEOUT: Duration = Duration::from_secs(900);
 
 /// `cargo xtask test`
 #[derive(Debug, clap::Args)]
