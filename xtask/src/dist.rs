@@ -25,7 +25,8 @@ pub(crate) struct Arguments {
     /// Only the Debian package
     #[arg(long)]
     deb: bool,
-    /// Then install the package in an empty root, run it, upgrade it, remove it and purge it (needs root)
+    /// Then install the package in an empty root, run it, upgrade it, remove it and purge it, and run the tarball's
+    /// program in a root without any other file (needs root)
     #[arg(long)]
     check: bool,
 }
@@ -42,17 +43,28 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     generate(generated.path())?;
     let dynamic = Binary::read(cargo::lbctl(release)?)?;
     let tree = Tree { generated: generated.path(), version: version() };
-    let package = debian::build(&tree, &dynamic, &out)?;
+    let package = debian::build(&tree, &dynamic, &out, true)?;
     crate::say(&package.display().to_string())?;
-    if !arguments.deb {
-        let binary = static_lbctl(release)?;
-        let tarball = tarball(&tree, &binary, &out)?;
+    let tarball = if arguments.deb { None } else { Some(tarball(&tree, &static_lbctl(release)?, &out)?) };
+    if let Some(tarball) = &tarball {
         crate::say(&tarball.display().to_string())?;
     }
     if arguments.check {
-        check::run(&package)?;
+        check::run(&package, tarball.as_deref())?;
     }
     Ok(())
+}
+
+/// Makes the Debian package of this `lbctl`, installs it in an empty root, runs, upgrades, removes and purges it. With
+/// `is_whole` the tarball too.
+pub(crate) fn test(lbctl: PathBuf, is_whole: bool) -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let out = directory.path();
+    generate(out)?;
+    let tree = Tree { generated: out, version: version() };
+    let package = debian::build(&tree, &Binary::read(lbctl)?, out, false)?;
+    let tarball = if is_whole { Some(tarball(&tree, &static_lbctl(false)?, out)?) } else { None };
+    check::run(&package, tarball.as_deref())
 }
 
 fn version() -> &'static str {

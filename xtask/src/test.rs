@@ -5,7 +5,7 @@
 //! | 0 | tables and vectors | |
 //! | 1 | properties and simulations | |
 //! | 2 | packets, on the host and through the kernel's test run | root |
-//! | 3 | network namespaces: the package `lb-tests` | root |
+//! | 3 | network namespaces: the package `lb-tests`, and the Debian package | root |
 //! | 4 | Debian's kernels, in a virtual machine | |
 //!
 //! Tiers 0 to 2 are one run of the tests of every other package, because one test program has tests of several
@@ -113,13 +113,15 @@ fn host(setting: &Setting) -> anyhow::Result<Passed> {
     Ok(Passed::Partly(format!("tests with {AS_ROOT} in their names need root")))
 }
 
-/// Tier 3. One test at a time: each brings up directors and web servers that need the processors.
+/// Tier 3. One test at a time: each brings up directors and web servers that need the processors. The Debian package
+/// comes and goes in namespaces too, and in CI the static program of the tarball, which takes minutes to build.
 fn namespaces(setting: &Setting) -> anyhow::Result<Passed> {
     let mut cargo = setting.cargo_test();
     cargo.args(["--package", "lb-tests", "--", "--test-threads=1"]);
     if setting.is_root {
         setup::lab()?;
         succeed(&mut cargo)?;
+        crate::dist::test(setting.lbctl.clone(), setting.is_ci)?;
         return Ok(Passed::Whole);
     }
     succeed(cargo.args(["--skip", AS_ROOT]))?;

@@ -85,10 +85,12 @@ pub fn host() -> Result<(), Refusal> {
 }
 
 /// `BPF_FS_MAGIC` (`include/uapi/linux/magic.h`).
-const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
+const BPF_FS_MAGIC: u32 = 0xcafe_4a11;
 
 fn mount_bpf_fs(path: &Path) -> Result<(), String> {
-    let is_bpf = || nix::sys::statfs::statfs(path).is_ok_and(|fs| fs.filesystem_type().0 == BPF_FS_MAGIC);
+    // The C libraries do not agree about the field's sign.
+    let magic = |fs: nix::sys::statfs::Statfs| u32::try_from(fs.filesystem_type().0).ok();
+    let is_bpf = || nix::sys::statfs::statfs(path).is_ok_and(|fs| magic(fs) == Some(BPF_FS_MAGIC));
     if is_bpf() {
         return Ok(());
     }

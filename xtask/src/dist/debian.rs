@@ -1,5 +1,6 @@
 //! The Debian package, by `dpkg-deb`.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -34,6 +35,11 @@ if [ "$1" = remove ]; then
         [ -e "$record" ] || continue
         lbctl down --instance "$(basename "$(dirname "$record")")" || true
     done
+    # And real servers.
+    for record in /run/lbctl/*/realserver.json; do
+        [ -e "$record" ] || continue
+        lbctl realserver stop --instance "$(basename "$(dirname "$record")")" || true
+    done
 fi
 "#;
 
@@ -51,8 +57,8 @@ if [ -d /run/systemd/system ]; then
 fi
 "#;
 
-/// Builds the package in `out`, and returns where it is.
-pub(super) fn build(tree: &Tree<'_>, binary: &Binary, out: &Path) -> anyhow::Result<PathBuf> {
+/// Builds the package in `out`, and returns where it is. One that is thrown away is packed fast, not small.
+pub(super) fn build(tree: &Tree<'_>, binary: &Binary, out: &Path, is_kept: bool) -> anyhow::Result<PathBuf> {
     let stage = tempfile::tempdir()?;
     let root = stage.path().join("lbctl");
     tree.debian(binary, &root)?;
@@ -69,7 +75,7 @@ pub(super) fn build(tree: &Tree<'_>, binary: &Binary, out: &Path) -> anyhow::Res
         "dpkg-deb",
         [
             "--root-owner-group".as_ref(),
-            "-Zxz".as_ref(),
+            OsStr::new(if is_kept { "-Zxz" } else { "-Znone" }),
             "--build".as_ref(),
             root.as_os_str(),
             path.as_os_str(),

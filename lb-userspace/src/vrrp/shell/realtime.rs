@@ -9,9 +9,9 @@ use std::io;
 /// # Errors
 /// `CAP_SYS_NICE` is missing, or the control group has no real-time budget.
 pub(super) fn prefer(priority: i32) -> io::Result<()> {
-    let parameters = libc::sched_param { sched_priority: priority };
     let policy = libc::SCHED_RR | libc::SCHED_RESET_ON_FORK;
-    // SAFETY: 0 names the calling thread, and `parameters` is a whole structure that lives until after the call.
-    let failed = unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) };
+    // The kernel's call itself: musl's function of this name refuses always. Its `struct sched_param` is this one int.
+    // SAFETY: 0 names the calling thread, and `priority` lives until after the call.
+    let failed = unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &raw const priority) };
     if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
