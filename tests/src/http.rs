@@ -2,7 +2,15 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
+
+use nix::libc::linger;
+use nix::sys::socket::sockopt::{Linger, ReuseAddr, SendTimeout};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket,
+};
+use nix::sys::time::TimeVal;
 
 /// The longest response header that is read, in bytes.
 const MAX_HEADER: usize = 16 * 1024;
@@ -28,6 +36,24 @@ pub(crate) struct Response {
 impl Connection {
     pub(crate) fn open(address: SocketAddr, deadline: Instant) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&address, remaining(deadline)?)?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, buffer: vec![0; MAX_HEADER] })
+    }
+
+    /// From this address and port; 0 is any free one. Closing the connection waits until the other side has its end.
+    pub(crate) fn open_from(from: SocketAddr, to: SocketAddr, deadline: Instant) -> io::Result<Self> {
+        let family = if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+        setsockopt(&socket, ReuseAddr, &true)?;
+        let left = remaining(deadline)?;
+        // Bounds connect(), too.
+        let seconds = i64::try_from(left.as_secs()).map_err(io::Error::other)?;
+        setsockopt(&socket, SendTimeout, &TimeVal::new(seconds, left.subsec_micros().into()))?;
+        let l_linger = i32::try_from(left.as_secs()).map_err(io::Error::other)?;
+        setsockopt(&socket, Linger, &linger { l_onoff: 1, l_linger })?;
+        bind(socket.as_raw_fd(), &SockaddrStorage::from(from))?;
+        connect(socket.as_raw_fd(), &SockaddrStorage::from(to))?;
+        let stream = TcpStream::from(socket);
         stream.set_nodelay(true)?;
         Ok(Self { stream, buffer: vec![0; MAX_HEADER] })
     }

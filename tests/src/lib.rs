@@ -31,6 +31,7 @@ mod process;
 mod snapshot;
 mod state;
 pub mod topology;
+pub mod visit;
 mod wait;
 mod wiring;
 mod xdp_pass;

@@ -7,13 +7,8 @@ mod as_root {
 
     use anyhow::Context;
     use lb_tests::director::{Configuration, Director, VirtualServer, patience, start_real_servers, web};
+    use lb_tests::visit::captured;
     use lb_tests::{Connections, Echo, Family, Lab, Load, LoadPlan, Node, isolated, wait_until};
-
-    /// Who served the requests in a capture of IPVS, by the lab's names: the line with 24 or 12 of `rs1 rs2 rs3`.
-    fn captured(capture: &str) -> Vec<String> {
-        let line = capture.lines().find(|line| line.starts_with("rs")).unwrap_or_default();
-        line.split_whitespace().map(|name| name.replace("rs", "web")).collect()
-    }
 
     fn url(lab: &Lab, family: Family) -> String {
         format!("http://{}/", lab.web(family))
