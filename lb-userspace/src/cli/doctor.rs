@@ -58,8 +58,7 @@ pub(super) async fn run(args: &DoctorArgs, out: &mut impl Write) -> anyhow::Resu
 
 async fn director(args: &DoctorArgs) -> anyhow::Result<Report> {
     let config = Config::load(&args.config.config)?;
-    let vips: BTreeSet<IpAddr> = config.virtual_servers.iter().map(|server| server.address).collect();
-    let vips: Vec<IpAddr> = vips.into_iter().collect();
+    let vips: Vec<IpAddr> = config.vips().into_iter().collect();
     let real = config.virtual_servers.iter().flat_map(|server| &server.real_servers);
     let asked = Asked {
         interfaces: config.director.interfaces.clone(),

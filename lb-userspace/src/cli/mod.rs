@@ -213,7 +213,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Ipvsadm { words } => ipvsadm::run(words, &mut out).await,
         Command::Realserver(args) => {
             let vips = |path: &std::path::Path| -> anyhow::Result<_> {
-                Ok(Config::load(path)?.virtual_servers.iter().map(|server| server.address).collect())
+                Ok(Config::load(path)?.vips().into_iter().collect())
             };
             crate::realserver::cli::run(&args, vips, &mut out).await.map(ExitCode::from)
         }

@@ -2,6 +2,7 @@
 //!
 //! Only [`Config::parse`](super::Config::parse) and [`Config::load`](super::Config::load) make one from text.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
@@ -254,6 +255,14 @@ macro_rules! display_as_str {
     )*};
 }
 display_as_str!(XdpMode, Protocol, Scheduler, Forwarding, super::scheduling::OnFailure);
+
+impl Config {
+    /// The addresses of all virtual servers, those of groups too.
+    pub fn vips(&self) -> BTreeSet<IpAddr> {
+        let endpoints = self.virtual_servers.iter().flat_map(VirtualServer::endpoints);
+        endpoints.map(|(address, _)| address).collect()
+    }
+}
 
 impl VirtualServer {
     /// The addresses and ports that it answers on, sorted; its own one, or those of its group.

@@ -13,8 +13,7 @@ pub fn wanted(config: &Config) -> BTreeSet<IpAddr> {
         return BTreeSet::new();
     }
     let carried = super::failover::carried_addresses(config);
-    let all = config.virtual_servers.iter().map(|server| server.address);
-    all.filter(|address| !carried.contains(address)).collect()
+    config.vips().into_iter().filter(|address| !carried.contains(address)).collect()
 }
 
 /// Which of `wanted` must be added, and where: on the interface whose subnet has it, else on the first one.

@@ -77,12 +77,7 @@ struct Wanted {
 impl Wanted {
     fn of(config: &Config) -> Self {
         Self {
-            vips: config
-                .virtual_servers
-                .iter()
-                .flat_map(|server| server.endpoints())
-                .map(|(vip, _)| vip)
-                .collect(),
+            vips: config.vips(),
             peers: config.vrrp.instances.iter().flat_map(|one| one.unicast_peers.iter().copied()).collect(),
         }
     }
