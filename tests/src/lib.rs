@@ -17,6 +17,7 @@
 //! });
 //! ```
 
+pub mod checks;
 pub mod director;
 mod echo;
 pub mod failover;

@@ -5,70 +5,14 @@ mod as_root {
     use std::path::PathBuf;
 
     use anyhow::Context as _;
-    use lb_tests::director::{Configuration, Director, VirtualServer, patience, run_lbctl, stderr};
+    use lb_tests::checks::{checked, lbctl, states, until, until_removed};
+    use lb_tests::director::patience;
     use lb_tests::{Family, Lab, Load, LoadPlan, Node, Process, isolated, wait_until};
     use nix::sys::signal::{Signal, kill};
     use nix::unistd::Pid;
-    use serde_json::Value;
 
     /// Requests that pass between two steps.
     const SOME: u64 = 200;
-    /// Often enough that a test is short.
-    const OFTEN: &str = "check_interval = \"200ms\"\ncheck_timeout = \"2s\"\ncheck_retry_delay = \"100ms\"";
-
-    fn director<'lab>(
-        lab: &'lab Lab,
-        nodes: &[Node],
-        options: &str,
-    ) -> anyhow::Result<(Director<'lab>, Configuration)> {
-        let server = VirtualServer::new(lab.web(Family::V4)).option(OFTEN).option(options);
-        let server = nodes.iter().try_fold(server, |server, node| {
-            anyhow::Ok(server.real_server(lab.address(*node, Family::V4).context("no such node")?, 1))
-        })?;
-        let config = Configuration::new(&["eth0"]).with(server);
-        Ok((Director::start(lab, Node::Lvs1, &config)?, config))
-    }
-
-    fn lbctl(lab: &Lab, words: &str) -> anyhow::Result<String> {
-        let output = run_lbctl(lab, Node::Lvs1, words.split(' '))?;
-        anyhow::ensure!(output.status.success(), "lbctl {words}: {}", stderr(&output));
-        Ok(String::from_utf8(output.stdout)?)
-    }
-
-    fn checks(lab: &Lab) -> anyhow::Result<Value> {
-        Ok(serde_json::from_str(&lbctl(lab, "list --checks --json")?)?)
-    }
-
-    /// State of the virtual server, and of each real server with the last result of its first check.
-    fn states(lab: &Lab) -> anyhow::Result<(String, Vec<(String, String)>)> {
-        let report = checks(lab)?;
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let service = report.pointer("/virtual_servers/0").context("no virtual server")?;
-        let servers = service["real_servers"].as_array().context("no real servers")?;
-        let states =
-            servers.iter().map(|it| (text(&it["state"]), text(&it["checks"][0]["result"]))).collect();
-        Ok((text(&service["state"]), states))
-    }
-
-    /// Waits until the real servers have these states, in the configuration's order, and all have been checked.
-    fn until(lab: &Lab, expected: &[&str]) -> anyhow::Result<()> {
-        let is_there = || {
-            states(lab).is_ok_and(|(_, states)| {
-                states.iter().map(|(state, _)| state.as_str()).eq(expected.iter().copied())
-                    && states.iter().all(|(_, result)| !result.is_empty())
-            })
-        };
-        anyhow::ensure!(wait_until(patience(60), is_there), "{expected:?} never comes: {:?}", states(lab)?);
-        Ok(())
-    }
-
-    /// Waits until a real server is not in the tables any more.
-    fn until_removed(lab: &Lab, node: Node) -> anyhow::Result<()> {
-        let address = lab.address(node, Family::V4).context("no such node")?.to_string();
-        let is_gone = || lbctl(lab, "list").is_ok_and(|text| !text.contains(&address));
-        anyhow::ensure!(wait_until(patience(20), is_gone), "{node} stays: {}", lbctl(lab, "list")?);
-        Ok(())
-    }
 
     fn file(lab: &Lab, node: Node, name: &str) -> PathBuf {
         lab.dir().join(node.name()).join("html").join(name)
@@ -124,7 +68,7 @@ mod as_root {
     fn who_stops_is_out_and_who_starts_is_back() {
         isolated("as_root::who_stops_is_out_and_who_starts_is_back", || {
             let lab = Lab::builder().up()?;
-            let (_director, _) = director(&lab, &[Node::Web1, Node::Web2], "check = [{ type = \"tcp\" }]")?;
+            let (_director, _) = checked(&lab, &[Node::Web1, Node::Web2], "check = [{ type = \"tcp\" }]")?;
             until(&lab, &["up", "up"])?;
             let load = load(&lab)?;
             assert!(by(&load, "web1") > 0 && by(&load, "web2") > 0);
@@ -186,7 +130,7 @@ mod as_root {
             }
             let check =
                 "check = [{ type = \"http\", path = \"/health\", body = \"fine\" }]\ncheck_retries = 0";
-            let (mut director, config) = director(&lab, &[Node::Web1, Node::Web2], check)?;
+            let (mut director, config) = checked(&lab, &[Node::Web1, Node::Web2], check)?;
             until(&lab, &["up", "up"])?;
             let load = load(&lab)?;
 
@@ -237,7 +181,7 @@ mod as_root {
                 "check = [{{ type = \"http\", path = \"/health\" }}]\ncheck_retries = 0\nquorum = 2\nhysteresis = 1\n\
                  sorry_server = \"{sorry}:80\""
             );
-            let (_director, _) = director(&lab, &[Node::Web1, Node::Web2], &options)?;
+            let (_director, _) = checked(&lab, &[Node::Web1, Node::Web2], &options)?;
             until(&lab, &["up", "up"])?;
             let url = format!("http://{}/", lab.web(Family::V4));
             let who = || -> anyhow::Result<Vec<String>> {
@@ -292,7 +236,7 @@ mod as_root {
                 "check = [{{ type = \"script\", command = \"sh {}\", interval = \"50ms\", fall = 2, rise = 2 }}]",
                 script.display()
             );
-            let (director, _) = director(&lab, &[Node::Web1], &options)?;
+            let (director, _) = checked(&lab, &[Node::Web1], &options)?;
             let load = load(&lab)?;
             let runs =
                 || fs::read_to_string(&count).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0u32);
@@ -301,106 +245,6 @@ mod as_root {
             let log = director.log();
             assert!(!log.contains(" is down"), "{log}");
             assert_eq!(load.stop()?.failed, 0);
-            lab.down()
-        });
-    }
-
-    #[test]
-    fn a_script_sets_the_weight() {
-        isolated("as_root::a_script_sets_the_weight", || {
-            let lab = Lab::builder().up()?;
-            let status = lab.write("status", "0")?;
-            let script = lab.write(
-                "check",
-                &format!("echo \"server is $LBCTL_REAL_ADDRESS\"; exit $(cat {})\n", status.display()),
-            )?;
-            let options = format!(
-                "check = [{{ type = \"script\", command = \"sh {}\", weight_by_exit = true }}]",
-                script.display()
-            );
-            let (_director, _) = director(&lab, &[Node::Web1], &options)?;
-            until(&lab, &["up"])?;
-            let listed = |weight: &str| {
-                lbctl(&lab, "list").is_ok_and(|text| {
-                    text.lines().any(|line| {
-                        line.contains("192.168.4.100:80") && line.split_whitespace().nth(3) == Some(weight)
-                    })
-                })
-            };
-            assert!(listed("1"), "{}", lbctl(&lab, "list")?);
-            fs::write(&status, "52")?;
-            anyhow::ensure!(wait_until(patience(20), || listed("50")), "{}", lbctl(&lab, "list")?);
-            fs::write(&status, "1")?;
-            until(&lab, &["down"])?;
-            let (_, found) = states(&lab)?;
-            assert!(
-                found[0].1.starts_with("exit status 1 in ")
-                    && found[0].1.ends_with(": server is 192.168.4.100"),
-                "{found:?}"
-            );
-            fs::write(&status, "0")?;
-            until(&lab, &["up"])?;
-            anyhow::ensure!(wait_until(patience(20), || listed("1")), "{}", lbctl(&lab, "list")?);
-            lab.down()
-        });
-    }
-
-    #[test]
-    fn https_is_checked_with_and_without_a_look_at_the_certificate() {
-        isolated("as_root::https_is_checked_with_and_without_a_look_at_the_certificate", || {
-            let lab = Lab::builder().up()?;
-            let dir = lab.dir().join("tls");
-            fs::create_dir_all(&dir)?;
-            let path = |name: &str| dir.join(name).display().to_string();
-            lab.exec(
-                Node::Web1,
-                [
-                    "openssl",
-                    "req",
-                    "-x509",
-                    "-newkey",
-                    "ec",
-                    "-pkeyopt",
-                    "ec_paramgen_curve:P-256",
-                    "-nodes",
-                    "-days",
-                    "2",
-                    "-subj",
-                    "/CN=www.example.org",
-                    "-addext",
-                    "subjectAltName=DNS:www.example.org",
-                    "-keyout",
-                    &path("key.pem"),
-                    "-out",
-                    &path("cert.pem"),
-                ],
-            )?;
-            let conf = lab.write("tls/nginx.conf", &format!(
-                "user root; daemon off; pid {0}/pid; error_log {0}/error.log; events {{}}\n\
-                 http {{ access_log off; client_body_temp_path {0}/b; proxy_temp_path {0}/p; fastcgi_temp_path {0}/f;\n\
-                 uwsgi_temp_path {0}/u; scgi_temp_path {0}/s;\n\
-                 server {{ listen 8443 ssl; ssl_certificate {0}/cert.pem; ssl_certificate_key {0}/key.pem;\n\
-                 location / {{ if ($ssl_server_name != www.example.org) {{ return 421; }} return 200 secure; }} }} }}\n",
-                dir.display()
-            ))?;
-            let log = path("error.log");
-            let _nginx = lab.spawn(
-                Node::Web1,
-                ["nginx", "-p", &path(""), "-c", &conf.display().to_string(), "-e", &log],
-            )?;
-            let check =
-                "{ type = \"https\", connect = \":8443\", host = \"www.example.org\", body = \"secure\"";
-            let (mut director, config) = director(&lab, &[Node::Web1], &format!("check = [{check} }}]"))?;
-            until(&lab, &["up"])?;
-            let text =
-                config.to_string().replace(&format!("{check} }}"), &format!("{check}, verify = true }}"));
-            fs::write(lab.dir().join("lvs1.toml"), text)?;
-            lbctl(&lab, "reload")?;
-            until(&lab, &["down"])?;
-            let (_, found) = states(&lab)?;
-            assert!(found[0].1.starts_with("TLS: invalid peer certificate"), "{found:?}");
-            director.reload(&config)?;
-            until(&lab, &["up"])?;
             lab.down()
         });
     }

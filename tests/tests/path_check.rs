@@ -217,6 +217,31 @@ mod as_root {
         });
     }
 
+    /// Another director may have the VIP: it is known by the adverts that it sends, without a list of peers.
+    #[test]
+    fn a_director_that_is_heard_may_answer_for_the_vip() {
+        isolated("as_root::a_director_that_is_heard_may_answer_for_the_vip", || {
+            let lab = Lab::builder().up()?;
+            let config = web(&lab, Family::V4, &[(Node::Web1, 1)])?;
+            let mut director = Director::start(&lab, Node::Lvs1, &config)?;
+            for node in [Node::Client, Node::Lvs2] {
+                lab.exec(node, ["ip", "address", "add", "192.168.4.15/32", "dev", "eth0"])?;
+            }
+            claimants(&lab, &["02:00:00:00:04:03", CLIENT])?;
+            let router = |priority: u8| {
+                format!(
+                    "[[vrrp_instance]]\nname = \"VI_1\"\ninterface = \"eth0\"\nvirtual_router_id = 51\n\
+                     priority = {priority}\nvirtual_addresses = [\"192.168.4.16/24\"]\n"
+                )
+            };
+            director.reload(&config.append(&router(150)))?;
+            let _peer = Director::up(&lab, Node::Lvs2, &Configuration::new(&[]).append(&router(200)))?;
+            let found = claimants(&lab, &[CLIENT])?;
+            assert_eq!(found[0]["real_server"], false);
+            lab.down()
+        });
+    }
+
     #[test]
     fn whoever_advertises_the_vip_is_named_ipv6() {
         isolated("as_root::whoever_advertises_the_vip_is_named_ipv6", || {

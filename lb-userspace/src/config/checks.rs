@@ -30,6 +30,9 @@ pub struct ServiceHealth {
     pub min_up: u8,
     /// Nothing is checked while the virtual server's address is not on this host.
     pub ha_suspend: bool,
+    /// The keys that its real servers inherit, as lines of TOML: those that come at run time are read with them.
+    #[serde(skip)]
+    pub inherited_keys: String,
 }
 
 impl Default for ServiceHealth {
@@ -43,6 +46,7 @@ impl Default for ServiceHealth {
             sorry_server_inhibit: false,
             min_up: 0,
             ha_suspend: false,
+            inherited_keys: String::new(),
         }
     }
 }
@@ -174,8 +178,10 @@ pub struct HttpProbe {
 /// How a server's certificate is looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Tls {
-    /// It must be valid for the name, by the system's authorities. keepalived's never is verified.
+    /// It must be valid for the name. keepalived's never is verified.
     pub verify: bool,
+    /// A file of PEM certificates: the authorities that count instead of the system's.
+    pub ca_file: Option<String>,
     /// The server name that is sent; else the host's name if it is no address.
     pub sni: Option<String>,
 }

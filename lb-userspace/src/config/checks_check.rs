@@ -74,6 +74,7 @@ pub(super) fn service<'a>(
             sorry_server_inhibit: flag(&raw.sorry_server_inhibit)?,
             min_up: u8::try_from(min_up?).ok()?,
             ha_suspend: flag(&raw.ha_suspend)?,
+            inherited_keys: raw.inherited_keys.clone(),
         })
     };
     (own(), inherited)

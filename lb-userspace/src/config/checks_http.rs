@@ -71,7 +71,7 @@ pub(super) fn http(is_tls: bool, raw: &RawCheck, report: &mut Report) -> Option<
     let (headers, status) = (headers(raw, report), status(raw, report));
     let tls = match is_tls {
         // As keepalived, which verifies nothing: what is checked is the service, not the certificate.
-        true => Some(Tls { verify: flag(&raw.verify)?, sni: sni? }),
+        true => Some(Tls { verify: flag(&raw.verify)?, ca_file: ca_file(raw, report)?, sni: sni? }),
         false => None,
     };
     Some(HttpProbe {
@@ -87,6 +87,19 @@ pub(super) fn http(is_tls: bool, raw: &RawCheck, report: &mut Report) -> Option<
         headers: headers?,
         follow: flag(&raw.follow)?,
     })
+}
+
+/// That it can be read is found out by whoever reads it.
+fn ca_file(raw: &RawCheck, report: &mut Report) -> Option<Option<String>> {
+    let Field::Given(_, span) = &raw.ca_file else { return text(&raw.ca_file) };
+    let key = format!("{}.ca_file", raw.path);
+    if !matches!(raw.verify, Field::Given(true, _) | Field::Refused) {
+        let message = "the certificate is not looked at";
+        report.error(span, key, message, "write verify = true beside it, or remove it");
+        return None;
+    }
+    let help = "write one from the root on, such as \"/etc/lbctl/ca.pem\"";
+    checked(&raw.ca_file, &key, "a whole path", help, |path| path.starts_with('/'), report).map(Some)
 }
 
 fn status(raw: &RawCheck, report: &mut Report) -> Option<Vec<(u16, u16)>> {

@@ -54,6 +54,7 @@ const HTTPS: &[&str] = &[
     "http_version",
     "follow",
     "verify",
+    "ca_file",
     "sni",
 ];
 /// The keys that every type has.
@@ -103,7 +104,7 @@ pub(super) fn probe(asked: &Asked<'_>, report: &mut Report) -> Option<Probe> {
         unknown_type(word, span, &key("type"), report);
         return None;
     };
-    let has_network = !matches!(*word, "script" | "file");
+    let has_network = !matches!(*word, "script" | "file" | "path");
     for (given, place) in &raw.given {
         let fits = COMMON.contains(given) || keys.contains(given) || (has_network && NETWORK.contains(given));
         if !fits {

@@ -1,5 +1,7 @@
 //! The keys of health checks as they were typed.
 
+use serde::Deserialize as _;
+use serde::de::IntoDeserializer as _;
 use toml::de::DeValue;
 
 use super::diagnostics::{Report, Span};
@@ -23,7 +25,25 @@ pub(super) struct RawServiceHealth {
     pub(super) ha_suspend: Field<bool>,
     pub(super) inhibit_on_failure: Field<bool>,
     pub(super) checks: Vec<RawCheck>,
+    /// [`INHERITED`], as lines of TOML.
+    pub(super) inherited_keys: String,
 }
+
+/// The keys of a virtual server that say how its real servers are checked.
+const INHERITED: [&str; 12] = [
+    "check_interval",
+    "check_timeout",
+    "check_retries",
+    "check_retry_delay",
+    "check_warmup",
+    "rise",
+    "fall",
+    "fast_interval",
+    "alpha",
+    "slow_start",
+    "inhibit_on_failure",
+    "check",
+];
 
 /// The keys of a real server that are about health.
 #[derive(Debug, Default)]
@@ -73,6 +93,7 @@ pub(super) struct RawCheck {
     pub(super) headers: Field<Vec<(String, Field<String>)>>,
     pub(super) http_version: Field<String>,
     pub(super) verify: Field<bool>,
+    pub(super) ca_file: Field<String>,
     pub(super) sni: Field<String>,
     pub(super) follow: Field<bool>,
     pub(super) helo: Field<String>,
@@ -111,7 +132,17 @@ pub(super) fn service(table: &Table<'_>, report: &mut Report) -> RawServiceHealt
         ha_suspend: table.boolean("ha_suspend", report),
         inhibit_on_failure: table.boolean("inhibit_on_failure", report),
         checks: checks(table, &schema::VIRTUAL_SERVER_CHECK, report),
+        inherited_keys: inherited_keys(table),
     }
+}
+
+/// What cannot be read has been reported, or will be, by whoever reads the key itself.
+fn inherited_keys(table: &Table<'_>) -> String {
+    let keys = INHERITED.into_iter().filter_map(|name| {
+        let value = table.get(name)?.clone().into_deserializer();
+        Some((name.to_owned(), toml::Value::deserialize(value).ok()?))
+    });
+    toml::to_string(&keys.collect::<toml::Table>()).unwrap_or_default()
 }
 
 /// Reads what a real server says.
@@ -162,6 +193,7 @@ fn check(table: &Table<'_>, report: &mut Report) -> RawCheck {
         headers: headers(table, report),
         http_version: table.string("http_version", report),
         verify: table.boolean("verify", report),
+        ca_file: table.string("ca_file", report),
         sni: table.string("sni", report),
         follow: table.boolean("follow", report),
         helo: table.string("helo", report),

@@ -141,6 +141,7 @@ const CHECK: &[Key] = &[
     Key { name: "headers", example: "headers = { accept = \"text/html\" }" },
     Key { name: "http_version", example: "http_version = \"1.1\"" },
     Key { name: "verify", example: "verify = true" },
+    Key { name: "ca_file", example: "ca_file = \"/etc/lbctl/ca.pem\"" },
     Key { name: "sni", example: "sni = \"www.example.org\"" },
     Key { name: "follow", example: "follow = true" },
     Key { name: "helo", example: "helo = \"lvs1.example.org\"" },

@@ -98,7 +98,7 @@ pub(super) fn notification(news: &News) -> Option<VrrpEvent> {
     };
     Some(match news {
         News::Instance { instance, to, priority } => of_instance(instance, change(*to)?, *priority),
-        News::Ended => return None,
+        News::Ended | News::Peer(_) => return None,
         News::LowerPriority { instance, priority } => {
             of_instance(instance, VrrpChange::MasterReceivedLowerPriority, *priority)
         }
@@ -150,6 +150,7 @@ impl Director {
     pub fn follow_vrrp(&mut self, news: Option<News>) {
         match news {
             Some(News::Ended) => self.restart_vrrp(),
+            Some(News::Peer(address)) => self.paths().add_director(address),
             Some(news) => self.notify_vrrp(&news),
             None => self.follow_carried(),
         }

@@ -1,10 +1,13 @@
 //! What must be so before anything is changed. Everything that is wrong is reported at once.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use super::instance::BPF_FS;
+use crate::config::checks::ProbeKind;
 use crate::config::{Config, Scheduler};
+use crate::health::probe::read_authorities;
 use crate::net::netlink::{Link, NetlinkError};
 
 /// The oldest kernel that is supported.
@@ -131,6 +134,7 @@ pub fn interfaces(config: &Config, links: Result<Vec<Link>, NetlinkError>) -> Re
         }
     }
     problems.extend(not_yet(config));
+    problems.extend(authorities(config));
     if problems.is_empty() { Ok(found) } else { Err(Refusal { problems }) }
 }
 
@@ -150,6 +154,27 @@ pub fn not_yet(config: &Config) -> Vec<String> {
         add("rate_limit", keys.rate_limit.is_some());
         add("allow", !keys.allow.is_empty());
         add("deny", !keys.deny.is_empty());
+    }
+    problems
+}
+
+/// Files of certificate authorities that cannot be read, each once.
+pub fn authorities(config: &Config) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let mut problems = Vec::new();
+    for server in &config.virtual_servers {
+        for real in &server.real_servers {
+            for check in &real.health.checks {
+                let ProbeKind::Http(http) = &check.probe.kind else { continue };
+                let Some(path) = http.tls.as_ref().and_then(|tls| tls.ca_file.as_deref()) else { continue };
+                if seen.insert(path)
+                    && let Err(problem) = read_authorities(path)
+                {
+                    problems
+                        .push(format!("virtual server {server}: real server {real}: `ca_file` {problem}"));
+                }
+            }
+        }
     }
     problems
 }

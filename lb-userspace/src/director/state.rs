@@ -580,6 +580,11 @@ impl Director {
         &self.loaded.tables
     }
 
+    /// Who asks about the ways of direct routing.
+    pub(super) fn paths(&self) -> &path::Paths {
+        &self.paths
+    }
+
     /// What is known of the ways of direct routing.
     pub fn path_report(&self) -> path::Report {
         self.paths.report()

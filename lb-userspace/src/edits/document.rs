@@ -86,7 +86,12 @@ pub(super) fn server(
     let text = if address.port() == 0 { address.ip().to_string() } else { address.to_string() };
     table.insert("address".to_owned(), Value::from(text));
     let above = keys([("forwarding", Some(Value::from(service.forwarding.as_str())))]);
-    let checked = check(&service_table(ServiceName::of(service), &above), Some(table))?;
+    let mut owner = service_table(ServiceName::of(service), &above);
+    // One that is there keeps its checks, whatever they are.
+    if old.is_none() {
+        owner.extend(toml::from_str::<Table>(&service.health.inherited_keys).map_err(|it| it.to_string())?);
+    }
+    let checked = check(&owner, Some(table))?;
     let new = checked.real_servers.into_iter().next().ok_or("cannot be read")?;
     let Some(old) = old else { return Ok(new) };
     Ok(RealServer {

@@ -230,3 +230,73 @@ fn the_record_comes_back_from_its_file() {
     std::fs::write(&path, "{}").unwrap();
     assert!(matches!(Edits::read(&path), Err(RecordError::NotARecord { .. })));
 }
+
+const CHECKED: &str = r#"
+[director]
+router_id = "lvs1"
+interfaces = ["eth0"]
+
+[[virtual_server]]
+address = "192.168.4.15:80"
+forwarding = "nat"
+check_interval = "2s"
+rise = 3
+alpha = true
+slow_start = "10s"
+[[virtual_server.check]]
+type = "http"
+path = "/health"
+status = [200, "204-206"]
+[virtual_server.check.headers]
+X-Check = "lbctl"
+[[virtual_server.check]]
+type = "tcp"
+connect = ":8080"
+fall = 2
+[[virtual_server.real_server]]
+address = "192.168.4.100"
+  [[virtual_server.real_server.check]]
+  type = "ping"
+"#;
+
+#[test]
+fn a_server_that_is_added_is_checked_as_its_virtual_server_says() {
+    let mut director = Director::new(CHECKED);
+    let (service, server) = (tcp(WEB), "192.168.4.150:8000".parse().unwrap());
+    director.perform(Operation::AddServer { service, server, keys: weight(3) }).unwrap();
+    let servers = &director.config.virtual_servers[0].real_servers;
+    let probes = |place: usize| -> Vec<String> {
+        servers[place].health.checks.iter().map(|check| check.probe.to_string()).collect()
+    };
+    assert_eq!(probes(1), ["http 192.168.4.150:8000/health", "tcp 192.168.4.150:8080"]);
+    assert_eq!(probes(0).len(), 3, "its own is its own");
+    // But for whom it asks, the same to the last key.
+    let (old, new) = (&servers[0].health, &servers[1].health);
+    for (old, new) in old.checks.iter().zip(&new.checks) {
+        assert_eq!((&old.probe.kind, old.timing), (&new.probe.kind, new.timing));
+    }
+    assert_eq!((new.alpha, new.slow_start), (true, std::time::Duration::from_secs(10)));
+
+    // What the file says later counts.
+    let later = CHECKED.replace("\"/health\"", "\"/alive\"");
+    let Edited { config, left_out } = director.edits.apply(Config::parse("lbctl.toml", &later).unwrap());
+    assert_eq!(left_out, [""; 0]);
+    let found = &config.virtual_servers[0].real_servers[1].health.checks[0].probe;
+    assert_eq!(found.to_string(), "http 192.168.4.150:8000/alive");
+
+    // An edit keeps the checks, also those of its own.
+    director.perform(Operation::EditServer { service, server, keys: weight(4) }).unwrap();
+    assert_eq!(director.config.virtual_servers[0].real_servers[1].health.checks.len(), 2);
+    let first = "192.168.4.100:80".parse().unwrap();
+    director.perform(Operation::EditServer { service, server: first, keys: weight(4) }).unwrap();
+    assert_eq!(director.config.virtual_servers[0].real_servers[0].health.checks.len(), 3);
+}
+
+#[test]
+fn an_added_virtual_server_has_no_checks_to_inherit() {
+    let mut director = Director::new(CHECKED);
+    let (service, server) = (tcp("192.168.4.15:81"), "192.168.4.150:81".parse().unwrap());
+    director.perform(Operation::AddService { service, keys: Keys::new() }).unwrap();
+    director.perform(Operation::AddServer { service, server, keys: weight(1) }).unwrap();
+    assert_eq!(director.config.virtual_servers[1].real_servers[0].health.checks, []);
+}

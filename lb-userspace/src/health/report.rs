@@ -251,7 +251,7 @@ fn write_server(text: &mut String, row: &ServerRow, clock: SystemTime) -> std::f
         writeln!(text, "       {state:<9} {:<34} {result}", check.check)?;
     }
     if row.checks.is_empty() {
-        writeln!(text, "       no checks")?;
+        writeln!(text, "       no checks: taken as healthy")?;
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ use crate::plane::desired::{ServerKey, ServiceKey};
 
 /// Everyone is asked so often, but not more than one in [`PACE`].
 const PERIOD: Duration = Duration::from_secs(10);
-/// Ten thousand real servers are asked in 50 seconds.
+/// Two hundred questions a second, spread evenly, however many there are: ten thousand real servers in 50 seconds.
 const PACE: Duration = Duration::from_millis(5);
 /// Someone whose answer is new, sooner.
 const AGAIN: Duration = Duration::from_secs(3);
@@ -173,8 +173,7 @@ async fn run(mut wanted: watch::Receiver<Vec<Key>>, prober: Prober, known: Arc<M
     loop {
         if is_new {
             let keys = wanted.borrow_and_update().clone();
-            let start = Instant::now() + AGAIN;
-            due = keys.iter().map(|key| (*key, due.get(key).copied().unwrap_or(start))).collect();
+            due = planned(&keys, &due, Instant::now() + AGAIN);
             let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
             known.retain(|key, _| due.contains_key(key));
             for key in keys {
@@ -217,10 +216,25 @@ async fn run(mut wanted: watch::Receiver<Vec<Key>>, prober: Prober, known: Arc<M
         let mut answers = stream::iter(asked).map(ask).buffer_unordered(AT_ONCE);
         while let Some((key, finding)) = answers.next().await {
             let in_doubt = heard(&known, key, finding);
-            let all = PACE.saturating_mul(u32::try_from(due.len()).unwrap_or(u32::MAX));
-            due.insert(key, Instant::now() + if in_doubt { AGAIN } else { PERIOD.max(all) });
+            due.insert(key, Instant::now() + if in_doubt { AGAIN } else { period(due.len()) });
         }
     }
+}
+
+/// From one question about a real server to the next, if there are `count`.
+fn period(count: usize) -> Duration {
+    PERIOD.max(PACE.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX)))
+}
+
+/// When each is asked next: the old ones when they were to be, the new ones from `start` on, one after the other.
+fn planned(keys: &[Key], old: &BTreeMap<Key, Instant>, start: Instant) -> BTreeMap<Key, Instant> {
+    let mut next = start;
+    let mut place = || {
+        let place = next;
+        next += PACE;
+        place
+    };
+    keys.iter().map(|key| (*key, old.get(key).copied().unwrap_or_else(&mut place))).collect()
 }
 
 /// Keeps an answer and says what is new. Returns whether it is to be asked again soon.
@@ -275,6 +289,28 @@ mod tests {
         assert!(!known.heard(Finding::Forwards, 1));
         assert!(known.heard(Finding::Forwards, 2));
         assert_eq!(known.good, Some(false));
+    }
+
+    #[test]
+    fn ten_thousand_are_asked_one_after_the_other() {
+        let key = |number: u32| -> Key {
+            let service = ServiceKey::new(Protocol::Tcp, [192, 168, 4, 15].into(), 80);
+            (service, ServerKey { address: std::net::Ipv4Addr::from(0x0a00_0000 + number).into(), port: 80 })
+        };
+        let keys: Vec<Key> = (0..10_000).map(key).collect();
+        let start = Instant::now();
+        let plan = planned(&keys, &BTreeMap::new(), start);
+        let mut times: Vec<_> = plan.values().map(|at| *at - start).collect();
+        times.sort();
+        assert!(times.windows(2).all(|pair| pair[1] - pair[0] == PACE));
+        assert_eq!(period(keys.len()), Duration::from_secs(50));
+        assert_eq!(period(2), PERIOD);
+        // A reload does not disturb who was there.
+        let more: Vec<Key> = (9_990..10_010).map(key).collect();
+        let later = planned(&more, &plan, start + PERIOD);
+        assert_eq!(later[&key(9_995)], plan[&key(9_995)]);
+        assert_eq!(later[&key(10_001)], start + PERIOD + PACE);
+        assert_eq!(later.len(), 20);
     }
 
     #[test]

@@ -24,6 +24,8 @@ mod report;
 pub use prober::{Finding, Prober, Question};
 pub use report::{Report, write as write_report};
 
+use std::net::IpAddr;
+
 use tokio::sync::watch;
 
 use self::advice::Adviser;
@@ -51,6 +53,11 @@ impl Paths {
     pub fn reconfigure(&self, config: &Config) {
         self.adviser.reconfigure(config);
         self.watcher.reconfigure(config);
+    }
+
+    /// Another director has been heard at this address: it may answer for the VIPs.
+    pub fn add_director(&self, address: IpAddr) {
+        self.watcher.add_director(address);
     }
 
     /// Who asks single questions.

@@ -124,7 +124,7 @@ fn every_type_with_all_its_keys() {
     assert_eq!(
         *http,
         HttpProbe {
-            tls: Some(Tls { verify: true, sni: Some("www.example.org".to_owned()) }),
+            tls: Some(Tls { verify: true, ca_file: None, sni: Some("www.example.org".to_owned()) }),
             method: HttpMethod::Get,
             path: "/a?b=c".to_owned(),
             host: Some("www.example.org:8443".to_owned()),
@@ -215,6 +215,10 @@ fn check_values() {
             "a tcp check has no such key; remove it; it is for checks of type http, https",
         ),
         ("type = \"http\"\nverify = true", "verify", "for checks of type https"),
+        ("type = \"http\"\nca_file = \"/a\"", "ca_file", "for checks of type https"),
+        ("type = \"https\"\nca_file = \"/a\"", "ca_file", "write verify = true beside it"),
+        ("type = \"https\"\nverify = true\nca_file = \"a\"", "ca_file", "is not a whole path"),
+        ("type = \"path\"\nfwmark = 1", "fwmark", "that use the network"),
         ("type = \"file\"\nfile = \"/a\"\nconnect = \":80\"", "connect", "that use the network"),
         ("type = \"tcp\"\nconnect = \"web1:80\"", "connect", "is a name, not an IP address"),
         ("type = \"tcp\"\nsource_address = \"::1\"", "source_address", "not of the address family"),

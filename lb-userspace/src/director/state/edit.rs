@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::Director;
-use crate::config::Config;
-use crate::edits::{Edited, Edits, Operation, OperationError};
+use crate::config::{Config, RealServer};
+use crate::edits::{Edited, Edits, Operation, OperationError, ServiceName};
 use crate::list::attributes::Attributes;
 
 /// How long an edit waits for the MACs of new real servers: a script of many must not be slow.
@@ -35,6 +35,21 @@ pub(super) fn edited_with_notes(edits: &Edits, file: &Config, notes: &mut Vec<St
     config
 }
 
+/// Says that a new real server is not checked as others beside it are.
+fn unchecked(operation: &Operation, config: &Config) -> Option<String> {
+    let Operation::AddServer { service, server, .. } = operation else { return None };
+    let owner = config.virtual_servers.iter().find(|owner| ServiceName::of(owner) == *service)?;
+    let is_checked = |real: &&RealServer| !real.health.checks.is_empty();
+    let added =
+        owner.real_servers.iter().find(|real| (real.address, real.port) == (server.ip(), server.port()))?;
+    (!is_checked(&added) && owner.real_servers.iter().any(|real| is_checked(&real))).then(|| {
+        format!(
+            "virtual server {service}: real server {server}: has no health checks, for those in the file are of \
+             single real servers; put it into the file with checks of its own, or give the virtual server checks"
+        )
+    })
+}
+
 impl Director {
     /// Performs operations one after the other, each refused or not, and goes over to what comes of them at once.
     ///
@@ -56,8 +71,9 @@ impl Director {
         // The intention first: a daemon that dies now goes on with the edit when it is started again.
         edits.write(&path)?;
         match self.change_to(config, RESOLVE_FOR).await {
-            Ok(notes) => {
+            Ok(mut notes) => {
                 self.edits = edits;
+                notes.extend(operations.iter().filter_map(|operation| unchecked(operation, &self.config)));
                 Ok((results, notes))
             }
             Err(error) => {

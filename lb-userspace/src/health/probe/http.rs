@@ -139,7 +139,7 @@ async fn once(
             let named = named.map(|authority| authority.host().to_owned());
             let named = named.filter(|host| rustls::pki_types::DnsName::try_from(host.as_str()).is_ok());
             let name = tls.sni.as_deref().or(named.as_deref());
-            let stream = context.tls.negotiate(stream, tls.verify, name, probe.connect.ip()).await?;
+            let stream = context.tls.negotiate(stream, tls, name, probe.connect.ip()).await?;
             exchange(stream, request, http).await
         }
     }

@@ -26,6 +26,7 @@ use futures_util::future::BoxFuture;
 use nix::errno::Errno;
 use regex::bytes::Regex;
 
+pub(crate) use self::tls::read_authorities;
 use super::check::Verdict;
 use super::core::{Outcome, Target};
 use crate::config::checks::ProbeKind;
@@ -128,8 +129,9 @@ impl Context {
         Self { path, ..Self::default() }
     }
 
-    /// Forgets the expressions that are not used any more; those that are come back.
+    /// Forgets expressions and certificate authorities; those that are still used come back, as they are by then.
     pub fn clear(&self) {
+        self.tls.clear();
         self.regexes.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 

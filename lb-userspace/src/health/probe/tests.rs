@@ -7,6 +7,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 use super::*;
+
+mod https;
+
 use crate::config::Config;
 use crate::health::core::Target;
 use crate::plane::desired::{ServerKey, ServiceKey};
@@ -190,54 +193,6 @@ async fn redirections_are_followed_on_the_same_server_if_asked() {
     .await;
     let (verdict, text) = made(chain, "type = \"http\", follow = true, body = \"ok\"").await;
     assert_eq!(verdict, Verdict::Passed, "{text}");
-}
-
-/// An HTTPS server with a certificate that nobody knows.
-async fn secure() -> SocketAddr {
-    let rcgen::CertifiedKey { cert, signing_key } =
-        rcgen::generate_simple_self_signed(["www.example.org".to_owned()]).unwrap();
-    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(signing_key.serialize_der());
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![cert.der().clone()], key.into())
-        .unwrap();
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-    server(move |stream| {
-        let acceptor = acceptor.clone();
-        async move {
-            let Ok(mut stream) = acceptor.accept(stream).await else { return };
-            let name = stream.get_ref().1.server_name().unwrap_or("nobody").to_owned();
-            let mut buffer = [0; 1024];
-            let _request = stream.read(&mut buffer).await;
-            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{name}", name.len());
-            stream.write_all(answer.as_bytes()).await.unwrap_or_default();
-            stream.shutdown().await.unwrap_or_default();
-        }
-    })
-    .await
-}
-
-#[tokio::test]
-async fn https_names_the_server_and_looks_at_certificates_if_asked() {
-    let address = secure().await;
-    for (keys, name) in [
-        ("sni = \"www.example.org\"", "www.example.org"),
-        ("host = \"other.example.org:8443\"", "other.example.org"),
-        ("host = \"192.0.2.1\"", "nobody"),
-        ("path = \"/\"", "nobody"),
-    ] {
-        let check = format!("type = \"https\", {keys}, body_regex = \"^{name}$\"");
-        let (verdict, text) = made(address, &check).await;
-        assert_eq!(verdict, Verdict::Passed, "{keys}: {text}");
-    }
-    let (verdict, text) = made(address, "type = \"https\", sni = \"www.example.org\", verify = true").await;
-    assert!(verdict != Verdict::Passed && text.contains("TLS"), "{verdict:?} {text}");
-    let (verdict, text) =
-        made(web("HTTP/1.1 200 OK\r\n\r\n").await, "type = \"https\", timeout = \"1s\"").await;
-    assert_eq!(verdict, Verdict::Failed, "{text}");
 }
 
 /// A mail server that says these lines, one after each line that it hears.

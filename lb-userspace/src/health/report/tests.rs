@@ -82,7 +82,7 @@ fn as_text() {
         "       DOWN      ping 192.168.4.200                 timed out after 5 s",
         "UDP  [2001:db8::15]:53 UP for 1m 5s, weight 1 of 1",
         "  -> [2001:db8::100]:53           UP   for 1m 5s        weight 1",
-        "       no checks",
+        "       no checks: taken as healthy",
     ];
     assert_eq!(lines.len(), begins.len(), "{shown}");
     for (line, begin) in lines.iter().zip(begins) {

@@ -114,6 +114,11 @@ impl Core {
         news
     }
 
+    /// Another director is at this Ethernet address.
+    pub(super) fn peer(&mut self, mac: MacAddress, now: Now) -> Vec<News> {
+        if self.network.peers.insert(mac) { self.judge_all(now) } else { Vec::new() }
+    }
+
     /// Somebody claims an address.
     pub(super) fn heard(&mut self, vip: IpAddr, mac: MacAddress, interface: u32, now: Now) -> Vec<News> {
         if !self.network.vips.contains(&vip) || self.network.own.contains(&mac) {

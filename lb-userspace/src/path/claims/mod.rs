@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use self::core::{Core, Network, News, Wrong};
+use self::wire::Claim;
 use crate::config::Config;
 use crate::net::frames::{Frames, Received};
 use crate::net::neighbours::{Resolution, Resolutions};
@@ -38,6 +39,9 @@ const PACE: Duration = Duration::from_millis(10);
 const ANSWERED: Duration = Duration::from_secs(1);
 /// What cannot be done is tried again after so long.
 const RETRY: Duration = Duration::from_secs(10);
+
+/// Senders of adverts that are remembered, those of other networks' virtual routers included.
+const MAX_ADVERTISERS: usize = 256;
 
 /// A wrong claim, for lists. Part of `lbctl/paths/v1`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,7 +75,9 @@ pub struct Watcher {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Wanted {
     vips: BTreeSet<IpAddr>,
+    /// The other directors' addresses: configured ones, and those that good adverts came from.
     peers: BTreeSet<IpAddr>,
+    heard: BTreeSet<IpAddr>,
 }
 
 impl Wanted {
@@ -79,7 +85,12 @@ impl Wanted {
         Self {
             vips: config.vips(),
             peers: config.vrrp.instances.iter().flat_map(|one| one.unicast_peers.iter().copied()).collect(),
+            heard: BTreeSet::new(),
         }
+    }
+
+    fn has_peer(&self, address: &IpAddr) -> bool {
+        self.peers.contains(address) || self.heard.contains(address)
     }
 }
 
@@ -94,6 +105,7 @@ impl Watcher {
             core: Core::default(),
             origin: Instant::now(),
             interfaces: BTreeMap::new(),
+            advertisers: BTreeMap::new(),
             rows: Arc::clone(&rows),
         };
         Self { wanted: sender, rows, task: tokio::spawn(shell.run_for_ever()) }
@@ -103,10 +115,15 @@ impl Watcher {
     pub fn reconfigure(&self, config: &Config) {
         let new = Wanted::of(config);
         self.wanted.send_if_modified(|old| {
-            let is_new = *old != new;
-            *old = new;
+            let is_new = (&old.vips, &old.peers) != (&new.vips, &new.peers);
+            (old.vips, old.peers) = (new.vips, new.peers);
             is_new
         });
+    }
+
+    /// Another director was heard at this address.
+    pub fn add_director(&self, address: IpAddr) {
+        self.wanted.send_if_modified(|wanted| wanted.heard.insert(address));
     }
 
     /// All that is wrong now.
@@ -124,7 +141,10 @@ impl Drop for Watcher {
 /// What the shell needs of the system.
 struct Sockets {
     arp: Frames,
-    advertisements: Frames,
+    /// Neighbour advertisements, and adverts of VRRP over IPv6.
+    ipv6: Frames,
+    /// Adverts of VRRP over IPv4.
+    ipv4: Frames,
     netlink: Netlink,
 }
 
@@ -143,6 +163,8 @@ struct Shell {
     origin: Instant,
     /// Names by index.
     interfaces: BTreeMap<u32, String>,
+    /// Whose adverts came from which Ethernet address last, whoever they are.
+    advertisers: BTreeMap<IpAddr, MacAddress>,
     rows: Arc<Mutex<Vec<ClaimRow>>>,
 }
 
@@ -170,7 +192,8 @@ impl Shell {
     async fn run(&mut self) -> Result<(), Problem> {
         let sockets = Sockets {
             arp: Frames::open(wire::ARP, 0, &[])?,
-            advertisements: Frames::open(ethertype::IPV6, 0, wire::ADVERTISEMENTS)?,
+            ipv6: Frames::open(ethertype::IPV6, 0, wire::IPV6)?,
+            ipv4: Frames::open(ethertype::IPV4, 0, wire::IPV4)?,
             netlink: Netlink::open()?,
         };
         let mut next = Instant::now() + FIRST;
@@ -191,7 +214,8 @@ impl Shell {
                     None
                 }
                 received = sockets.arp.receive() => alive(received)?,
-                received = sockets.advertisements.receive() => alive(received)?,
+                received = sockets.ipv6.receive() => alive(received)?,
+                received = sockets.ipv4.receive() => alive(received)?,
                 () = tokio::time::sleep_until(wake.into()) => {
                     if let Some(question) = questions.pop() {
                         ask(&sockets, &question);
@@ -206,13 +230,27 @@ impl Shell {
                     None
                 }
             };
-            if let Some(received) = received
-                && let Some(claim) = wire::read(&received.bytes)
-            {
-                let now = self.origin.elapsed();
+            let Some(received) = received else { continue };
+            let now = self.origin.elapsed();
+            if let Some(claim) = wire::read(&received.bytes) {
                 let news = self.core.heard(claim.address, claim.mac, received.interface, now);
                 next = next.min(Instant::now() + self.tell(news));
+            } else if let Some(advert) = wire::advert(&received.bytes) {
+                self.learn(advert, now);
             }
+        }
+    }
+
+    /// Learns where a director is. Whose adverts are good is not known here; `wanted` has those.
+    fn learn(&mut self, advert: Claim, now: Duration) {
+        let Claim { address, mac } = advert;
+        let is_known = self.advertisers.contains_key(&address);
+        if is_known || self.advertisers.len() < MAX_ADVERTISERS {
+            self.advertisers.insert(address, mac);
+        }
+        if self.wanted.borrow().has_peer(&address) {
+            let news = self.core.peer(mac, now);
+            self.tell(news);
         }
     }
 
@@ -232,13 +270,17 @@ impl Shell {
                 real_servers.entry(*dst_mac).or_default().insert(*address);
             }
         }
-        let Wanted { vips, peers } = self.wanted.borrow().clone();
-        let is_peer =
-            |(mac, known): (&MacAddress, &BTreeSet<IpAddr>)| (!known.is_disjoint(&peers)).then_some(*mac);
+        let wanted = self.wanted.borrow().clone();
+        let is_peer = |(mac, known): (&MacAddress, &BTreeSet<IpAddr>)| {
+            known.iter().any(|address| wanted.has_peer(address)).then_some(*mac)
+        };
+        let advertisers = self.advertisers.iter().filter(|(address, _)| wanted.has_peer(address));
+        let peers = neighbours.iter().filter_map(is_peer).chain(advertisers.map(|(_, mac)| *mac)).collect();
+        let vips = wanted.vips;
         let network = Network {
             held: addresses.iter().map(|own| own.address).filter(|own| vips.contains(own)).collect(),
             own: links.iter().filter_map(|link| link.mac).collect(),
-            peers: neighbours.iter().filter_map(is_peer).collect(),
+            peers,
             real_servers,
             neighbours,
             vips,
@@ -339,7 +381,7 @@ fn ask(sockets: &Sockets, question: &Question) {
     let sent = match (from, vip) {
         (_, IpAddr::V4(vip)) => sockets.arp.send(interface, &wire::arp_probe(mac, vip)),
         (IpAddr::V6(from), IpAddr::V6(vip)) => {
-            sockets.advertisements.send(interface, &wire::solicitation(mac, from, vip))
+            sockets.ipv6.send(interface, &wire::solicitation(mac, from, vip))
         }
         (IpAddr::V4(_), IpAddr::V6(_)) => Ok(()),
     };

@@ -11,14 +11,26 @@ const SHORTEST: usize = 60;
 const SOLICITATION: u8 = 135;
 const ADVERTISEMENT: u8 = 136;
 
-/// Classic BPF: neighbour advertisements.
-pub(super) const ADVERTISEMENTS: &[(u16, u8, u8, u32)] = &[
+/// IANA's number of VRRP.
+const VRRP: u8 = 112;
+
+/// Classic BPF over IPv6: neighbour advertisements, and adverts of VRRP.
+pub(super) const IPV6: &[(u16, u8, u8, u32)] = &[
     (0x30, 0, 0, 20),                   // ldb [20]: next header
+    (0x15, 3, 0, VRRP as u32),          // jeq #112: take
     (0x15, 0, 3, 58),                   // jeq #ICMPV6, else drop
     (0x30, 0, 0, 54),                   // ldb [54]: type
     (0x15, 0, 1, ADVERTISEMENT as u32), // jeq #136, else drop
     (0x06, 0, 0, 2048),                 // take
     (0x06, 0, 0, 0),                    // drop
+];
+
+/// Classic BPF over IPv4: adverts of VRRP.
+pub(super) const IPV4: &[(u16, u8, u8, u32)] = &[
+    (0x30, 0, 0, 23),          // ldb [23]: protocol
+    (0x15, 0, 1, VRRP as u32), // jeq #112, else drop
+    (0x06, 0, 0, 2048),        // take
+    (0x06, 0, 0, 0),           // drop
 ];
 
 /// Somebody says that an address is his.
@@ -67,6 +79,23 @@ pub(super) fn read(frame: &[u8]) -> Option<Claim> {
         ethertype::IPV6 => advertisement(frame, payload),
         _ => None,
     }
+}
+
+/// Who sent an advert of VRRP over this network: its address, and its Ethernet address. Of others: nothing.
+pub(super) fn advert(frame: &[u8]) -> Option<Claim> {
+    let mac: MacAddress = *frame.get(6..)?.first_chunk()?;
+    let packet = frame.get(14..)?;
+    // A TTL of 255 was not sent from afar (RFC 9568, section 5.1.1.3).
+    let (protocol, ttl, address) = match u16::from_be_bytes(*frame.get(12..)?.first_chunk()?) {
+        ethertype::IPV4 => {
+            (*packet.get(9)?, *packet.get(8)?, IpAddr::from(*packet.get(12..)?.first_chunk::<4>()?))
+        }
+        ethertype::IPV6 => {
+            (*packet.get(6)?, *packet.get(7)?, IpAddr::from(*packet.get(8..)?.first_chunk::<16>()?))
+        }
+        _ => return None,
+    };
+    (protocol == VRRP && ttl == 255).then_some(Claim { address, mac })
 }
 
 /// Every ARP packet says of its sender that he has his address: answers, announcements, and requests (RFC 826).
@@ -169,6 +198,32 @@ mod tests {
         assert_eq!(read(&frame), None, "from afar");
     }
 
+    /// An advert as keepalived sends it: from this address, with this TTL.
+    fn advert_of(from: [u8; 4], ttl: u8) -> Vec<u8> {
+        let ethernet = [[1, 0, 0x5e, 0, 0, 18].as_slice(), &OTHER, &ethertype::IPV4.to_be_bytes()].concat();
+        let header = [0x45, 0xc0, 0, 40, 0, 1, 0, 0, ttl, VRRP, 0, 0];
+        [ethernet.as_slice(), &header, &from, &[224, 0, 0, 18], &[0; 20]].concat()
+    }
+
+    #[test]
+    fn an_advert_says_where_a_director_is() {
+        let from = [192, 168, 4, 3];
+        let said = Claim { address: from.into(), mac: OTHER };
+        assert_eq!(advert(&advert_of(from, 255)), Some(said));
+        assert_eq!(advert(&advert_of(from, 254)), None, "from afar");
+        assert_eq!(read(&advert_of(from, 255)), None, "it claims nothing");
+        let mut udp = advert_of(from, 255);
+        udp[23] = protocol::UDP;
+        assert_eq!(advert(&udp), None);
+        let from: Ipv6Addr = "fe80::3".parse().unwrap();
+        let ethernet =
+            [[0x33, 0x33, 0, 0, 0, 18].as_slice(), &OTHER, &ethertype::IPV6.to_be_bytes()].concat();
+        let header = [0x60, 0, 0, 0, 0, 12, VRRP, 255];
+        let group: Ipv6Addr = "ff02::12".parse().unwrap();
+        let frame = [ethernet.as_slice(), &header, &from.octets(), &group.octets(), &[0; 12]].concat();
+        assert_eq!(advert(&frame), Some(Claim { address: from.into(), mac: OTHER }));
+    }
+
     proptest! {
         #[test]
         fn nothing_is_beyond_it(mut bytes in prop::collection::vec(any::<u8>(), 0..120), six in any::<bool>()) {
@@ -178,7 +233,7 @@ mod tests {
             if six && bytes.len() > 60 {
                 (bytes[20], bytes[21], bytes[54]) = (58, 255, 136);
             }
-            let _claim = read(&bytes);
+            let _claims = (read(&bytes), advert(&bytes));
         }
     }
 }

@@ -15,6 +15,8 @@ use crate::vrrp::sync::InstanceId;
 
 /// Transitions remembered.
 const PAST: usize = 32;
+/// Other directors that are told of. A virtual router has one or two; who makes up addresses fills no memory.
+const MAX_PEERS: usize = 64;
 /// Senders whose first wrong advert of a kind is logged; more are counted only.
 const MAX_TOLD: usize = 256;
 
@@ -53,6 +55,8 @@ pub(super) struct Member {
     pub(super) counters: Counters,
     past: VecDeque<(SystemTime, Transition)>,
     told: BTreeSet<(IpAddr, Check)>,
+    /// Who has sent a good advert.
+    peers: BTreeSet<IpAddr>,
     /// Whether the last advert could be sent.
     pub(super) sends: bool,
 }
@@ -70,6 +74,7 @@ impl Member {
             counters: Counters::default(),
             past: VecDeque::new(),
             told: BTreeSet::new(),
+            peers: BTreeSet::new(),
             sends: true,
         }
     }
@@ -113,6 +118,11 @@ impl Member {
     /// Whether a message about this sender and this check is the first.
     pub(super) fn is_news(&mut self, from: IpAddr, check: Check) -> bool {
         self.told.len() < MAX_TOLD && self.told.insert((from, check))
+    }
+
+    /// Whether a good advert is the first of its sender.
+    pub(super) fn is_new_peer(&mut self, from: IpAddr) -> bool {
+        self.peers.len() < MAX_PEERS && self.peers.insert(from)
     }
 
     pub(super) fn remember(&mut self, transition: Transition) {

@@ -106,6 +106,8 @@ pub enum News {
     },
     /// The protocol's thread has ended, which it does not by itself.
     Ended,
+    /// Another director of one of the instances was heard for the first time: this address sends good adverts.
+    Peer(IpAddr),
     /// A master has heard another one of lower priority.
     LowerPriority {
         /// Which.

@@ -495,6 +495,9 @@ impl Runner {
             }
             Ok(received) => {
                 member.counters.received += 1;
+                if member.is_new_peer(from) {
+                    drop(self.news.send(News::Peer(from)));
+                }
                 for remark in &received.remarks {
                     member.counters.count(remark.check());
                     // A backup is told of other intervals by the state machine.

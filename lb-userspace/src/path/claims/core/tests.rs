@@ -117,6 +117,21 @@ fn a_standby_cries_only_of_real_servers_beside_the_master() {
 }
 
 #[test]
+fn a_director_that_is_heard_is_not_cried_of_any_more() {
+    let mut core = core(true);
+    core.heard(vip(), PEER, 2, secs(20));
+    core.heard(vip(), WEB1, 2, secs(20));
+    core.heard(vip(), PEER, 2, secs(30));
+    core.heard(vip(), WEB1, 2, secs(30));
+    let wrong = |core: &Core| core.wrong().map(|wrong| wrong.mac).collect::<Vec<_>>();
+    assert_eq!(wrong(&core), [PEER, WEB1]);
+    assert_eq!(gone(&core.peer(PEER, secs(31))), [PEER]);
+    assert_eq!(core.peer(PEER, secs(32)), [], "no news");
+    assert_eq!(wrong(&core), [WEB1]);
+    assert_eq!(core.heard(vip(), PEER, 2, secs(33)), []);
+}
+
+#[test]
 fn directors_and_virtual_routers_may() {
     let mut core = core(false);
     core.network(Network { peers: BTreeSet::from([PEER]), ..network(true) }, secs(1));
