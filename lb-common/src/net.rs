@@ -128,6 +128,12 @@ pub mod ethertype {
     pub const VLAN: u16 = 0x8100;
     /// 802.1ad service tag.
     pub const SERVICE_VLAN: u16 = 0x88a8;
+
+    /// Is it a VLAN tag's?
+    #[inline(always)]
+    pub const fn is_vlan(kind: u16) -> bool {
+        matches!(kind, VLAN | SERVICE_VLAN)
+    }
 }
 
 /// IP protocol numbers (IANA), which are also IPv6 next-header values.

@@ -36,6 +36,12 @@ impl Link {
 /// Follows at most this many VLAN tags (802.1ad: an outer and an inner one).
 const MAX_TAGS: usize = 2;
 
+/// The frame's first type; `None` if it is cut off.
+#[inline(always)]
+pub fn kind<P: Packet>(packet: &P) -> Option<u16> {
+    Some(u16::from_be_bytes(packet.load::<2>(12)?))
+}
+
 /// Reads the link header; `None` if it is cut off.
 #[inline(always)]
 pub fn link<P: Packet>(packet: &P) -> Option<Link> {
@@ -45,7 +51,7 @@ pub fn link<P: Packet>(packet: &P) -> Option<Link> {
     let mut payload = 14;
     let mut tag = 0;
     let mut tags = 0;
-    while tags < MAX_TAGS && (kind == ethertype::VLAN || kind == ethertype::SERVICE_VLAN) {
+    while tags < MAX_TAGS && ethertype::is_vlan(kind) {
         hint::cold_path();
         let control = u16::from_be_bytes(packet.load::<2>(payload)?);
         if tags == 0 {
@@ -59,6 +65,53 @@ pub fn link<P: Packet>(packet: &P) -> Option<Link> {
     #[expect(clippy::cast_possible_truncation, reason = "17 bits went in")]
     let tag = blur.number(u64::from(tag)) as u32;
     Some(Link { destination, ethertype: kind, payload: blur.index::<31>(payload), tag })
+}
+
+/// Reads a link header and an IPv4 header as nearly all are: no VLAN tag, no options, no fragment. `None` for any
+/// other, and for one that is malformed. All places are constants, so reading on costs little.
+#[inline(always)]
+pub fn plain4<P: Packet>(packet: &P) -> Option<(Link, Ipv4)> {
+    const LENGTH: usize = 20;
+    let kind = kind(packet)?;
+    if kind != ethertype::IPV4 {
+        return None;
+    }
+    let header = packet.load::<LENGTH>(Link::PLAIN)?;
+    let [version_and_length] = part::<0, 1, LENGTH>(&header);
+    let fragment = u16::from_be_bytes(part::<6, 2, LENGTH>(&header));
+    let length = usize::from(u16::from_be_bytes(part::<2, 2, LENGTH>(&header)));
+    if version_and_length != 0x45 || fragment & 0x3fff != 0 || length < LENGTH {
+        return None;
+    }
+    if Link::PLAIN + length > packet.length() {
+        return None;
+    }
+    let [ttl, protocol] = part::<8, 2, LENGTH>(&header);
+    let ip = Ipv4 {
+        source: Be32::from_wire(part::<12, 4, LENGTH>(&header)),
+        destination: Be32::from_wire(part::<16, 4, LENGTH>(&header)),
+        protocol,
+        ttl,
+        payload: Link::PLAIN + LENGTH,
+        payload_length: length - LENGTH,
+        length,
+        part: Part::Whole,
+    };
+    Some((Link { destination: packet.load::<6>(0)?, ethertype: kind, payload: Link::PLAIN, tag: 0 }, ip))
+}
+
+/// As [`plain4`]; of IPv6, TCP, UDP and ICMPv6 without extension headers.
+#[inline(always)]
+pub fn plain6<P: Packet>(packet: &P) -> Option<(Link, Ipv6)> {
+    let kind = kind(packet)?;
+    if kind != ethertype::IPV6 {
+        return None;
+    }
+    let ip = ipv6_fixed(packet, Link::PLAIN, true)?;
+    if !matches!(ip.protocol, protocol::TCP | protocol::UDP | protocol::ICMPV6) {
+        return None;
+    }
+    Some((Link { destination: packet.load::<6>(0)?, ethertype: kind, payload: Link::PLAIN, tag: 0 }, ip))
 }
 
 /// `N` bytes from `AT` on of a header of `M`.

@@ -47,6 +47,7 @@ fn after(stage: Stage) -> u32 {
         Stage::Error => NEXT | 1,
         Stage::Rest => NEXT | 2,
         Stage::Failed(flags) => NEXT | 3 | (flags as u32) << 8,
+        Stage::Uncommon => NEXT | 4,
         Stage::Translate(destination, new) => NEXT | TRANSLATE | chosen(destination, new),
         Stage::Encapsulate(destination, new) => NEXT | ENCAPSULATE | chosen(destination, new),
     }
@@ -57,35 +58,36 @@ fn chosen(destination: DestinationRef, new: bool) -> u32 {
     destination.to_word() as u32 | if new { NEW } else { 0 }
 }
 
-/// All stages that a frame comes to: the first, and at most two more.
+/// The stages that a frame may come to after the first.
+const MOST_STAGES: u32 = 3;
+
+/// All stages that a frame comes to.
 #[inline(always)]
 pub(crate) fn run(context: *mut xdp_md) -> u32 {
-    let first = stage_first(context);
-    if first & NEXT == 0 {
-        return first;
+    let mut word = stage_first(context);
+    let mut stages = 0;
+    while word & NEXT != 0 && stages < MOST_STAGES {
+        hint::cold_path();
+        word = next(context, word);
+        stages += 1;
     }
-    hint::cold_path();
-    let second = if first & TRANSLATE != 0 {
-        return stage_translate(context, first);
-    } else if first & ENCAPSULATE != 0 {
-        return stage_encapsulate(context, first);
-    } else if first & 3 == 0 {
-        return stage_answer(context);
-    } else if first & 3 == 1 {
-        stage_error(context)
-    } else if first & 3 == 2 {
-        stage_rest(context)
+    word
+}
+
+#[inline(always)]
+fn next(context: *mut xdp_md, word: u32) -> u32 {
+    if word & TRANSLATE != 0 {
+        stage_translate(context, word)
+    } else if word & ENCAPSULATE != 0 {
+        stage_encapsulate(context, word)
     } else {
-        return stage_failed(context, first >> 8);
-    };
-    if second & NEXT == 0 {
-        second
-    } else if second & TRANSLATE != 0 {
-        stage_translate(context, second)
-    } else if second & ENCAPSULATE != 0 {
-        stage_encapsulate(context, second)
-    } else {
-        stage_failed(context, second >> 8)
+        match word & 7 {
+            0 => stage_answer(context),
+            1 => stage_error(context),
+            2 => stage_rest(context),
+            3 => stage_failed(context, word >> 8),
+            _ => stage_uncommon(context),
+        }
     }
 }
 
@@ -98,6 +100,12 @@ extern "C" fn stage_first(context: *mut xdp_md) -> u32 {
 #[inline(always)]
 fn carry_out(context: *mut xdp_md, stage: Stage) -> u32 {
     action(forward::stage(&mut XdpPacket::new(context), &KernelTables, stage))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn stage_uncommon(context: *mut xdp_md) -> u32 {
+    carry_out(context, Stage::Uncommon)
 }
 
 #[unsafe(no_mangle)]

@@ -106,6 +106,10 @@ fn table(report: &Value) -> anyhow::Result<String> {
     for row in packets {
         writeln!(table, "{}", packet_row(row).context("a row of the report lacks a field")?)?;
     }
+    writeln!(table, "\n| established, TCP | IP | flows | ns | budget | met |\n|---|---|---:|---:|---|---|")?;
+    for row in report.get("methods").and_then(Value::as_array).map_or(&[] as &[Value], Vec::as_slice) {
+        writeln!(table, "{}", method_rows(row).context("a row of the methods lacks a field")?)?;
+    }
     writeln!(table, "\n| what | figure | budget | met |\n|---|---:|---|---|")?;
     if let (Some(count), Some(bytes)) = (number("/memory/connections"), number("/memory/bytes")) {
         let met = met(bytes <= MEMORY);
@@ -152,6 +156,29 @@ fn check_rows(row: &Value) -> Option<String> {
     ))
 }
 
+/// NAT may cost this much more than direct routing.
+const NAT: f64 = 1.6;
+
+/// What the forwarding methods cost beside each other.
+fn method_rows(row: &Value) -> Option<String> {
+    let (family, flows) = (row.get("family")?.as_u64()?, row.get("flows")?.as_u64()?);
+    let time = |name| row.get(name)?.as_f64();
+    let (direct, nat) = (time("direct_routing_ns")?, time("nat_ns")?);
+    let (answer, tunnel) = (time("nat_answer_ns")?, time("tunnel_ns")?);
+    let line = |name: &str, ns: f64, budget: &str, met: &str| {
+        format!("| {name} | {family} | {flows} | {ns:.0} | {budget} | {met} |")
+    };
+    Some(
+        [
+            line("direct routing", direct, "", ""),
+            line("NAT, to the real server", nat, "≤ 1.6 × direct routing", met(nat <= NAT * direct)),
+            line("NAT, the answer", answer, "≤ to the real server", met(answer <= nat)),
+            line("tunnel", tunnel, "", ""),
+        ]
+        .join("\n"),
+    )
+}
+
 fn packet_row(row: &Value) -> Option<String> {
     let (phase, family) = (row.get("phase")?.as_str()?, row.get("family")?.as_u64()?);
     let flows = row.get("flows")?.as_u64()?;
@@ -191,6 +218,8 @@ mod tests {
             "packets": [row("established", 1, 65.0, 100.0), row("established", 1, 66.0, 100.0),
                 row("not ours", 1, 26.0, 20.0)],
             "memory": { "connections": 1_000_000, "bytes": 32_000_000 },
+            "methods": [{ "family": 4, "flows": 1, "direct_routing_ns": 40.0, "nat_ns": 64.0,
+                "nat_answer_ns": 65.0, "tunnel_ns": 80.0 }],
             "control": [{ "name": CONTROL[0].0, "seconds": 0.5 }],
         });
         let table = table(&report).unwrap();
@@ -200,6 +229,8 @@ mod tests {
         );
         assert!(table.contains("| 66 | 100 | 0.66 | ≤ 0.65 × baseline | **no** |"), "{table}");
         assert!(table.contains("| 26 | 20 | 1.30 | ≤ 25 ns | **no** |"), "{table}");
+        assert!(table.contains("| 64 | ≤ 1.6 × direct routing | yes |"), "{table}");
+        assert!(table.contains("| 65 | ≤ to the real server | **no** |"), "{table}");
         assert!(table.contains("| 32.0 MB | ≤ 40 MB | yes |"), "{table}");
         assert!(
             table.contains("| 0.50 s | ≤ 1 s | yes |\n| apply 10,000 real servers | not measured |"),

@@ -4,7 +4,7 @@ use crate::conn::Ticks;
 use crate::layout::{DestinationRef, FragmentKey, FragmentOwner, Owner, Settings};
 use crate::net::{Be32, Be128};
 use crate::packet::Packet;
-use crate::parse::{Link, Part};
+use crate::parse::Link;
 use crate::tables::Tables;
 use crate::verdict::{Reason, Verdict};
 
@@ -39,14 +39,6 @@ pub(super) fn fragment_key6(source: Be128, destination: Be128, identification: u
         protocol: 0,
         version: 6,
         zero: [0; 2],
-    }
-}
-
-#[inline(always)]
-pub(super) fn identification(part: Part) -> u32 {
-    match part {
-        Part::Whole => 0,
-        Part::First(identification) | Part::Later(identification) => identification,
     }
 }
 

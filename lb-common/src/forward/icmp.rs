@@ -46,11 +46,10 @@ pub(super) fn icmp<P: Packet, A: Version, T: Tables>(
         protocol: quoted.protocol,
         end: ip.segment.at + ip.segment.length,
     };
-    let service = match A::service(tables, ends.source, source_port, quoted.protocol) {
-        Ok(service) => service,
-        Err(_) => return to_client(packet, tables, link, ip, quote, ends),
-    };
     let settings = tables.settings().ok_or(BROKEN)?;
+    let Some(service) = A::service(tables, settings, ends.source, source_port, quoted.protocol) else {
+        return to_client(packet, tables, link, ip, quote, ends);
+    };
     accept(packet, settings, link, ip.ttl)?;
     let flow = ends.destination.flow(destination_port, service.id);
     let asked = ends.destination.asked(destination_port, ends.source, source_port);

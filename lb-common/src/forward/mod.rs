@@ -20,21 +20,20 @@ pub mod way;
 
 use core::hint;
 
-use crate::conn::{Key4, Key6};
 use crate::layout::{
-    DestinationRef, FragmentOwner, INTERFACE_PROBES, INTERFACE_SLOTS, NextHop, Owner, Service, Settings,
-    from_mac_word,
+    DestinationRef, FragmentOwner, INTERFACE_PROBES, INTERFACE_SLOTS, Method, NextHop, Owner, Service,
+    Settings, from_mac_word,
 };
-use crate::net::{Be16, Be32, Be128, ethertype, protocol};
+use crate::net::{Be16, Be32, Be128, ethertype};
 use crate::packet::Packet;
 use crate::parse::{self, Link, Part};
 use crate::services::{self, Name4, Name6};
 use crate::tables::Tables;
 use crate::verdict::{Reason, Verdict};
 
-use fragment::{first_fragment, fragment_key4, fragment_key6, identification, remember};
+use fragment::{first_fragment, remember};
 use icmp::icmp;
-use place::{Chosen, asked4, asked6, place};
+use place::place;
 use send::send;
 use version::{Arrived, Version};
 
@@ -58,6 +57,8 @@ fn counted<T: Tables>(tables: &T, verdict: Verdict) -> Verdict {
 /// multiply with the ways that lead to it; so a stage begins with the frame alone, and reads it again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
+    /// A frame that is not as nearly all are.
+    Uncommon,
     /// For no virtual server; it may be the answer of a real server.
     Answer,
     /// ICMP.
@@ -70,6 +71,14 @@ pub enum Stage {
     Translate(DestinationRef, bool),
     /// For this destination through a tunnel; `true` for a new connection.
     Encapsulate(DestinationRef, bool),
+}
+
+impl Stage {
+    /// Do all packets of a connection come to it?
+    #[inline(always)]
+    const fn is_common(self) -> bool {
+        matches!(self, Self::Answer | Self::Translate(..))
+    }
 }
 
 /// Goes on with a stage and counts what happened.
@@ -86,6 +95,18 @@ pub fn uncounted<P: Packet, T: Tables>(packet: &mut P, tables: &T, stage: Stage)
 
 #[inline(always)]
 fn staged<P: Packet, T: Tables>(packet: &mut P, tables: &T, stage: Stage) -> Result<Verdict, Verdict> {
+    if stage == Stage::Uncommon {
+        return uncommon(packet, tables);
+    }
+    if stage.is_common() {
+        if let Some((link, ip)) = parse::plain4(packet) {
+            return staged_ip(packet, tables, stage, &link, &Arrived::plain4(&ip));
+        }
+        if let Some((link, ip)) = parse::plain6(packet) {
+            return staged_ip(packet, tables, stage, &link, &Arrived::plain6(&ip));
+        }
+        hint::cold_path();
+    }
     let link = parse::link(packet).ok_or(Reason::Malformed)?;
     if link.ethertype == ethertype::IPV4 {
         let ip = parse::ipv4(packet, link.payload, true).ok_or(Reason::Malformed)?;
@@ -108,6 +129,7 @@ fn staged_ip<P: Packet, A: Version, T: Tables>(
 ) -> Result<Verdict, Verdict> {
     let ports = |packet: &P| parse::ports(packet, ip.segment.protocol, ip.segment.at, ip.segment.length);
     match stage {
+        Stage::Uncommon => Err(BROKEN),
         Stage::Answer => {
             let ports = ports(packet)?;
             translate::answer(packet, tables, link, ip, &ports)
@@ -143,101 +165,89 @@ impl From<Reason> for Verdict {
 /// What cannot be: the tables contradict each other.
 const BROKEN: Verdict = Verdict::Drop(Reason::Inconsistent);
 
+/// Nearly all frames are as [`parse::plain4`] and [`parse::plain6`] say; the others have a stage of their own.
 #[inline(always)]
 fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Verdict, Verdict> {
+    if let Some((link, ip)) = parse::plain4(packet) {
+        return balance(packet, tables, &link, &Arrived::plain4(&ip), true);
+    }
+    if let Some((link, ip)) = parse::plain6(packet) {
+        return balance(packet, tables, &link, &Arrived::plain6(&ip), true);
+    }
+    hint::cold_path();
+    let kind = parse::kind(packet).ok_or(Reason::Malformed)?;
+    if !ethertype::is_vlan(kind) && kind != ethertype::IPV4 && kind != ethertype::IPV6 {
+        return Err(Reason::NotIp.into());
+    }
+    Err(packet.stage(tables, Stage::Uncommon))
+}
+
+/// As [`decide`], of any frame.
+#[inline(always)]
+fn uncommon<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Verdict, Verdict> {
     let link = parse::link(packet).ok_or(Reason::Malformed)?;
-    let (chosen, length) = match link.ethertype {
-        ethertype::IPV4 => ip4(packet, tables, &link)?,
-        ethertype::IPV6 => ip6(packet, tables, &link)?,
-        _ => return Err(Reason::NotIp.into()),
-    };
-    send(packet, tables, &link, &chosen, length)
+    match link.ethertype {
+        ethertype::IPV4 => {
+            let ip = parse::ipv4(packet, link.payload, true).ok_or(Reason::Malformed)?;
+            if let Part::Later(_) = ip.part {
+                return Err(packet.stage(tables, Stage::Rest));
+            }
+            let ip = Arrived::new4(packet.blur(), &link, &ip);
+            balance(packet, tables, &link, &ip, false)
+        }
+        ethertype::IPV6 => {
+            let ip = parse::ipv6(packet, link.payload, true)?;
+            if let Part::Later(_) = ip.part {
+                return Err(packet.stage(tables, Stage::Rest));
+            }
+            let ip = Arrived::new6(packet.blur(), &link, &ip);
+            balance(packet, tables, &link, &ip, false)
+        }
+        _ => Err(Reason::NotIp.into()),
+    }
 }
 
-/// Where a packet goes by direct routing, and its length from the IP header on; or what became of it elsewhere.
-type Destined<'t> = Result<(Chosen<'t>, usize), Verdict>;
-
+/// Sends a client's packet to its real server. Where it `is_plain`, NAT costs little and is not left to its stage.
 #[inline(always)]
-fn ip4<'t, P: Packet, T: Tables>(packet: &mut P, tables: &'t T, link: &Link) -> Destined<'t> {
-    let ip = if link.is_plain() {
-        parse::ipv4(packet, Link::PLAIN, true)
-    } else {
-        hint::cold_path();
-        parse::ipv4(packet, link.payload, true)
-    };
-    let ip = ip.ok_or(Reason::Malformed)?;
-    if let Part::Later(_) = ip.part {
-        hint::cold_path();
-        return Err(packet.stage(tables, Stage::Rest));
-    }
-    if ip.protocol == protocol::ICMP {
+fn balance<P: Packet, A: Version, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    link: &Link,
+    ip: &Arrived<A>,
+    is_plain: bool,
+) -> Result<Verdict, Verdict> {
+    if ip.segment.protocol == A::ICMP {
         hint::cold_path();
         return Err(packet.stage(tables, Stage::Error));
     }
-    let ports = parse::ports(packet, ip.protocol, ip.payload, ip.payload_length)?;
-    let service = match service4(tables, ip.destination, ports.destination, ip.protocol) {
-        Ok(service) => service,
-        Err(_) => return Err(packet.stage(tables, Stage::Answer)),
-    };
+    let ports = parse::ports(packet, ip.segment.protocol, ip.segment.at, ip.segment.length)?;
     let settings = tables.settings().ok_or(BROKEN)?;
+    let service = match A::service(tables, settings, ip.destination, ports.destination, ip.segment.protocol) {
+        Some(service) => service,
+        None if settings.flags.load() & Settings::NAT == 0 => return Err(Reason::NoVirtualServer.into()),
+        None => return translate::answered(packet, tables, settings, link, ip, &ports, is_plain),
+    };
     accept(packet, settings, link, ip.ttl)?;
-    let flow = Key4::new(ip.source, ports.source, service.id);
+    let flow = ip.source.flow(ports.source, service.id);
     let chosen = place(tables, settings, flow, service, &ports, packet.blur(), || {
-        asked4(ip.source, ports.source, ip.destination, ports.destination)
+        ip.source.asked(ports.source, ip.destination, ports.destination)
     })?;
-    if let Part::First(_) = ip.part {
+    if ip.is_first {
         hint::cold_path();
-        remember(
-            tables,
-            settings,
-            &fragment_key4(ip.source, ip.destination, ip.protocol, identification(ip.part)),
-            chosen.reference,
-        );
+        remember(tables, settings, &A::fragment_key(ip), chosen.reference);
     }
-    if chosen.flags() & (NextHop::METHOD | NextHop::FAILED) != 0 {
-        hint::cold_path();
-        return Err(packet.stage(tables, chosen.stage()));
+    match chosen.flags() & (NextHop::METHOD | NextHop::FAILED) {
+        0 => send(packet, tables, link, &chosen, ip.length),
+        NAT if is_plain && !chosen.new => translate::to_server(packet, tables, link, ip, &ports, &chosen),
+        _ => {
+            hint::cold_path();
+            Err(packet.stage(tables, chosen.stage()))
+        }
     }
-    Ok((chosen, ip.length))
 }
 
-#[inline(always)]
-fn ip6<'t, P: Packet, T: Tables>(packet: &mut P, tables: &'t T, link: &Link) -> Destined<'t> {
-    let ip = parse::ipv6(packet, link.payload, true)?;
-    if let Part::Later(_) = ip.part {
-        hint::cold_path();
-        return Err(packet.stage(tables, Stage::Rest));
-    }
-    if ip.protocol == protocol::ICMPV6 {
-        hint::cold_path();
-        return Err(packet.stage(tables, Stage::Error));
-    }
-    let ports = parse::ports(packet, ip.protocol, ip.payload, ip.payload_length)?;
-    let service = match service6(tables, ip.destination, ports.destination, ip.protocol) {
-        Ok(service) => service,
-        Err(_) => return Err(packet.stage(tables, Stage::Answer)),
-    };
-    let settings = tables.settings().ok_or(BROKEN)?;
-    accept(packet, settings, link, ip.hop_limit)?;
-    let flow = Key6::new(ip.source, ports.source, service.id);
-    let chosen = place(tables, settings, flow, service, &ports, packet.blur(), || {
-        asked6(ip.source, ports.source, ip.destination, ports.destination)
-    })?;
-    if let Part::First(_) = ip.part {
-        hint::cold_path();
-        remember(
-            tables,
-            settings,
-            &fragment_key6(ip.source, ip.destination, identification(ip.part)),
-            chosen.reference,
-        );
-    }
-    if chosen.flags() & (NextHop::METHOD | NextHop::FAILED) != 0 {
-        hint::cold_path();
-        return Err(packet.stage(tables, chosen.stage()));
-    }
-    Ok((chosen, ip.length))
-}
+/// What the flags of a next hop say of NAT.
+const NAT: u8 = Method::Nat as u8;
 
 /// The verdict either way.
 #[inline(always)]
@@ -275,37 +285,36 @@ fn rest<P: Packet, A: Version, T: Tables>(
 
 /// The virtual server of an address, port and protocol; one for any port comes second.
 #[inline(always)]
-fn service4<T: Tables>(tables: &T, address: Be32, port: Be16, protocol: u8) -> Result<Service, Reason> {
-    if let Some(service) =
-        services::find(Name4::new(address, port, protocol), |index| tables.services4(index))
-    {
-        return Ok(service);
+fn service4<T: Tables>(
+    tables: &T,
+    settings: &Settings,
+    address: Be32,
+    port: Be16,
+    protocol: u8,
+) -> Option<Service> {
+    let found = services::find(Name4::new(address, port, protocol), |index| tables.services4(index));
+    if found.is_some() || settings.flags.load() & Settings::ANY_PORT == 0 {
+        return found;
     }
     hint::cold_path();
-    any_port(tables)?;
     services::find(Name4::new(address, Be16::default(), protocol), |index| tables.services4(index))
-        .ok_or(Reason::NoVirtualServer)
 }
 
 /// As [`service4`].
 #[inline(always)]
-fn service6<T: Tables>(tables: &T, address: Be128, port: Be16, protocol: u8) -> Result<Service, Reason> {
-    if let Some(service) =
-        services::find(Name6::new(address, port, protocol), |index| tables.services6(index))
-    {
-        return Ok(service);
+fn service6<T: Tables>(
+    tables: &T,
+    settings: &Settings,
+    address: Be128,
+    port: Be16,
+    protocol: u8,
+) -> Option<Service> {
+    let found = services::find(Name6::new(address, port, protocol), |index| tables.services6(index));
+    if found.is_some() || settings.flags.load() & Settings::ANY_PORT == 0 {
+        return found;
     }
     hint::cold_path();
-    any_port(tables)?;
     services::find(Name6::new(address, Be16::default(), protocol), |index| tables.services6(index))
-        .ok_or(Reason::NoVirtualServer)
-}
-
-/// Is there a virtual server for any port?
-#[inline(always)]
-fn any_port<T: Tables>(tables: &T) -> Result<(), Reason> {
-    let settings = tables.settings().ok_or(Reason::NoVirtualServer)?;
-    if settings.flags.load() & Settings::ANY_PORT == 0 { Err(Reason::NoVirtualServer) } else { Ok(()) }
 }
 
 /// Is the frame meant for this machine, and may it go another hop?

@@ -26,7 +26,7 @@ use super::place::{Chosen, entry};
 use super::send::{depart, may_go};
 use super::version::{Arrived, Version, has_any_port};
 use super::way::{Way, learn, way};
-use super::{BROKEN, accept};
+use super::{BROKEN, Stage, accept};
 
 /// Cannot be: the frame was long enough when it was read.
 const SHORT: Verdict = Verdict::Drop(Reason::Malformed);
@@ -99,7 +99,34 @@ pub(super) struct Origin<A> {
     pub(super) port: Be16,
 }
 
-/// Sends what may be the answer of a real server to its client.
+/// Sends what may be the answer of a real server to its client. Where the packet `is_plain` and it is clear whose answer
+/// it is, that costs little and is not left to its stage.
+#[inline(always)]
+pub(super) fn answered<P: Packet, A: Version, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    settings: &Settings,
+    link: &Link,
+    ip: &Arrived<A>,
+    ports: &Ports,
+    is_plain: bool,
+) -> Result<Verdict, Verdict> {
+    if is_plain && ip.segment.protocol == protocol::TCP && ports.event != Event::SYN {
+        match ip.source.answers(tables, ports.source, protocol::TCP).map(Answers::from_word) {
+            Some(Answers::One(owner)) => {
+                accept(packet, settings, link, ip.ttl)?;
+                let (address, port) = virtual_server(tables, owner.service, ports.source)?;
+                return to_client(packet, tables, settings, link, ip, ports, Origin { owner, address, port });
+            }
+            None if !has_any_port(settings) => return Err(Reason::NoVirtualServer.into()),
+            None | Some(Answers::Several { .. }) => {}
+        }
+    }
+    hint::cold_path();
+    Err(packet.stage(tables, Stage::Answer))
+}
+
+/// As [`answered`], of any packet.
 #[inline(always)]
 pub(super) fn answer<P: Packet, A: Version, T: Tables>(
     packet: &mut P,
@@ -124,6 +151,20 @@ pub(super) fn answer<P: Packet, A: Version, T: Tables>(
     let client = (ip.destination, ports.destination);
     let is_datagram = ip.segment.protocol == protocol::UDP;
     let origin = origin(tables, answers, client, ports.source, is_datagram)?;
+    to_client(packet, tables, settings, link, ip, ports, origin)
+}
+
+/// Sends an answer to its client.
+#[inline(always)]
+fn to_client<P: Packet, A: Version, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    settings: &Settings,
+    link: &Link,
+    ip: &Arrived<A>,
+    ports: &Ports,
+    origin: Origin<A>,
+) -> Result<Verdict, Verdict> {
     let hop = way(tables, settings, ip.destination)?;
     if ip.is_first {
         hint::cold_path();

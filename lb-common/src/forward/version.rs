@@ -14,8 +14,9 @@ use crate::word::{Blur, Word};
 use super::fragment::{fragment_key4, fragment_key6};
 use super::nat::{self, Address, Ends, Quote, Segment};
 use super::pick::Asked;
-use super::place::{Family, asked4, asked6};
+use super::place::{asked4, asked6};
 use super::refuse::{write4, write6};
+use super::sticky::Sticky;
 use super::tunnel::{Inherited, inherit4, inherit6};
 use super::{service4, service6};
 
@@ -98,6 +99,44 @@ impl Arrived<Be128> {
     }
 }
 
+impl Arrived<Be32> {
+    /// From [`parse::plain4`].
+    #[inline(always)]
+    pub(super) fn plain4(ip: &Ipv4) -> Self {
+        let &Ipv4 { source, destination, protocol, ttl, payload, payload_length, length, .. } = ip;
+        let segment = Segment { at: payload, length: payload_length, protocol, whole: true };
+        Self {
+            source,
+            destination,
+            at: Link::PLAIN,
+            segment,
+            length,
+            ttl,
+            is_first: false,
+            identification: 0,
+        }
+    }
+}
+
+impl Arrived<Be128> {
+    /// From [`parse::plain6`].
+    #[inline(always)]
+    pub(super) fn plain6(ip: &Ipv6) -> Self {
+        let &Ipv6 { source, destination, protocol, hop_limit: ttl, payload, payload_length, length, .. } = ip;
+        let segment = Segment { at: payload, length: payload_length, protocol, whole: true };
+        Self {
+            source,
+            destination,
+            at: Link::PLAIN,
+            segment,
+            length,
+            ttl,
+            is_first: false,
+            identification: 0,
+        }
+    }
+}
+
 /// What the header of a quoted packet says.
 pub(super) struct Quoted<A> {
     pub(super) source: A,
@@ -109,9 +148,11 @@ pub(super) struct Quoted<A> {
 /// An address of a version of IP.
 pub(super) trait Version: Address {
     /// Names a flow in the connection table.
-    type Key: Family;
+    type Key: Sticky;
     /// Which of the two versions it is.
     const IS_IPV6: bool;
+    /// The number of ICMP.
+    const ICMP: u8;
 
     /// A flow of this client.
     fn flow(self, port: Be16, service: u16) -> Self::Key;
@@ -148,7 +189,13 @@ pub(super) trait Version: Address {
     /// What a scheduler goes by for a flow of this client: see [`asked4`].
     fn asked(self, client_port: Be16, address: Self, port: Be16) -> Asked;
     /// The virtual server of an address, port and protocol.
-    fn service<T: Tables>(tables: &T, address: Self, port: Be16, protocol: u8) -> Result<Service, Reason>;
+    fn service<T: Tables>(
+        tables: &T,
+        settings: &Settings,
+        address: Self,
+        port: Be16,
+        protocol: u8,
+    ) -> Option<Service>;
     /// Is it the same address?
     fn is(self, other: Self) -> bool;
     /// Is this type of ICMP message an error? RFC 792: destination unreachable, source quench, time exceeded,
@@ -176,6 +223,7 @@ impl Version for Be32 {
     const ERROR: usize = 28;
     const QUOTED: usize = 548;
     const IS_IPV6: bool = false;
+    const ICMP: u8 = protocol::ICMP;
 
     #[inline(always)]
     fn flow(self, port: Be16, service: u16) -> Key4 {
@@ -255,8 +303,14 @@ impl Version for Be32 {
     }
 
     #[inline(always)]
-    fn service<T: Tables>(tables: &T, address: Self, port: Be16, protocol: u8) -> Result<Service, Reason> {
-        service4(tables, address, port, protocol)
+    fn service<T: Tables>(
+        tables: &T,
+        settings: &Settings,
+        address: Self,
+        port: Be16,
+        protocol: u8,
+    ) -> Option<Service> {
+        service4(tables, settings, address, port, protocol)
     }
 
     #[inline(always)]
@@ -299,6 +353,7 @@ impl Version for Be128 {
     const ERROR: usize = 48;
     const QUOTED: usize = 1232;
     const IS_IPV6: bool = true;
+    const ICMP: u8 = protocol::ICMPV6;
 
     #[inline(always)]
     fn flow(self, port: Be16, service: u16) -> Key6 {
@@ -373,8 +428,14 @@ impl Version for Be128 {
     }
 
     #[inline(always)]
-    fn service<T: Tables>(tables: &T, address: Self, port: Be16, protocol: u8) -> Result<Service, Reason> {
-        service6(tables, address, port, protocol)
+    fn service<T: Tables>(
+        tables: &T,
+        settings: &Settings,
+        address: Self,
+        port: Be16,
+        protocol: u8,
+    ) -> Option<Service> {
+        service6(tables, settings, address, port, protocol)
     }
 
     #[inline(always)]

@@ -1,6 +1,8 @@
 //! The way of an answer to its client: by the routing table that user space keeps, and on the director's own
 //! segments to the MAC that the client's packets came from.
 
+use core::hint;
+
 use crate::layout::{Neighbour, NextHop, Route, RoutePlaces, Settings, mac_word};
 use crate::packet::Packet;
 use crate::parse::Link;
@@ -32,9 +34,7 @@ pub fn find<T: Tables>(tables: &T, first: u32, count: u32, a: u64, b: u64) -> u3
     while number < Route::MOST {
         let index = first.wrapping_add(number);
         let Some(route) = tables.route(index) else { return NONE };
-        if a & route.mask[0].load() == route.network[0].load()
-            && b & route.mask[1].load() == route.network[1].load()
-        {
+        if leads_to(route, a, b) {
             return index;
         }
         if route.last.load() != 0 {
@@ -45,10 +45,29 @@ pub fn find<T: Tables>(tables: &T, first: u32, count: u32, a: u64, b: u64) -> u3
     NONE
 }
 
+/// Does it lead to the address of these words?
+#[inline(always)]
+fn leads_to(route: &Route, a: u64, b: u64) -> bool {
+    a & route.mask[0].load() == route.network[0].load() && b & route.mask[1].load() == route.network[1].load()
+}
+
 #[inline(always)]
 fn route<'t, A: Version, T: Tables>(tables: &'t T, settings: &Settings, address: A) -> Option<&'t Route> {
     let (first, count) = A::routes(RoutePlaces::from_word(settings.routes.load()));
     let [a, b] = address.words();
+    let mut number = 0;
+    // Few directors have more, and these cost less than a call.
+    while number < 3 && number < u32::from(count) {
+        let route = tables.route(u32::from(first) + number)?;
+        if leads_to(route, a, b) {
+            return Some(route);
+        }
+        number += 1;
+    }
+    if u32::from(count) <= number {
+        return None;
+    }
+    hint::cold_path();
     tables.route(tables.find_route(u32::from(first), u32::from(count), a, b))
 }
 

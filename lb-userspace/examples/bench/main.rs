@@ -1,5 +1,7 @@
 //! What a packet costs, ours against a plain design's, as JSON on standard output; `cargo xtask bench` runs
 //! this and judges it. Needs root: it loads programs and runs them with `BPF_PROG_TEST_RUN`.
+//!
+//! With the name of a part as its argument (`packets`, `methods`, `control`, `checks`), it measures that part.
 
 mod checks;
 mod control;
@@ -9,14 +11,16 @@ mod subjects;
 
 use std::fs;
 use std::io::{self, Write};
+use std::ops::Range;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use frames::{ACK, Family, Frame, SYN};
-use measure::{Programs, Series, Times, XDP_PASS, XDP_TX};
+use aya::programs::Xdp;
+use frames::{ACK, Family, Frame, NAT_PORT, PORT, SYN, TUNNEL_PORT};
+use measure::{Series, Subject, XDP_PASS, XDP_TX, series};
 use subjects::{CONNECTIONS, Other, run};
 
 /// Runs in a batch: each flow of 10,000 once, and over before the machine is another.
@@ -25,90 +29,136 @@ const BATCH: u32 = 10_000;
 /// Rounds of a series but that of new connections, which takes as many as its flows last.
 const ROUNDS: u32 = 25;
 
-fn main() -> Result<()> {
-    // One flow and IPv4 only, for work on the datapath.
-    let quick = std::env::args().any(|argument| argument == "--quick");
-    // The health checks only, which takes two minutes.
-    if std::env::args().any(|argument| argument == "--checks") {
-        let report = json!({ "checks": checks::run()? });
-        writeln!(io::stdout().lock(), "{report:#}")?;
-        return Ok(());
-    }
-    // Before this process is confined to one processor.
-    let checks = if quick { Vec::new() } else { checks::run()? };
-    pin_to_one_cpu()?;
-    let mut director = subjects::director()?;
-    let mut empty = Other::empty()?;
-    let mut baseline = Other::baseline()?;
-    let bytes = size_of_val(&*director.tables.connections4);
-    let info = director.program()?.info()?;
+const PARTS: [&str; 4] = ["packets", "methods", "control", "checks"];
 
-    let programs =
-        Programs { empty: empty.program()?, ours: director.program()?, baseline: baseline.program()? };
-    let mut rows = packets(&programs, Family::V4, quick)?;
-    if !quick {
-        rows.extend(packets(&programs, Family::V6, quick)?);
+fn main() -> Result<()> {
+    let asked = std::env::args().nth(1);
+    if let Some(part) = &asked {
+        ensure!(PARTS.contains(&part.as_str()), "`{part}` is no part of the benchmarks; one of {PARTS:?} is");
     }
-    let control: Vec<_> = control::control_plane()?
-        .iter()
-        .map(|time| json!({ "name": time.name, "seconds": time.seconds }))
-        .collect();
-    let report = json!({
-        "machine": { "kernel": kernel()?, "cpu": cpu()? },
-        "program": {
-            "verified_instructions": info.verified_instruction_count(),
-            "translated_bytes": info.size_translated(),
-            "jited_bytes": info.size_jitted(),
-        },
-        "packets": rows,
-        "memory": { "connections": CONNECTIONS, "bytes": bytes },
-        "control": control,
-        "checks": checks,
-    });
+    let is_asked = |part| asked.as_deref().is_none_or(|asked| asked == part);
+    let mut report = json!({ "machine": { "kernel": kernel()?, "cpu": cpu()? } });
+    // Before this process is confined to one processor.
+    if is_asked("checks") {
+        report["checks"] = json!(checks::run()?);
+    }
+    pin_to_one_cpu()?;
+    if is_asked("packets") {
+        packets(&mut report)?;
+    }
+    if is_asked("methods") {
+        report["methods"] = json!(methods()?);
+    }
+    if is_asked("control") {
+        let times = control::control_plane()?;
+        let times: Vec<_> =
+            times.iter().map(|time| json!({ "name": time.name, "seconds": time.seconds })).collect();
+        report["control"] = json!(times);
+    }
     writeln!(io::stdout().lock(), "{report:#}")?;
     Ok(())
 }
 
+/// Direct routing against the baseline.
+fn packets(report: &mut Value) -> Result<()> {
+    let mut director = subjects::director()?;
+    let mut empty = Other::empty()?;
+    let mut baseline = Other::baseline()?;
+    let info = director.program()?.info()?;
+    report["program"] = json!({
+        "verified_instructions": info.verified_instruction_count(),
+        "translated_bytes": info.size_translated(),
+        "jited_bytes": info.size_jitted(),
+    });
+    let bytes = size_of_val(&*director.tables.connections4);
+    report["memory"] = json!({ "connections": CONNECTIONS, "bytes": bytes });
+    let programs =
+        Programs { empty: empty.program()?, ours: director.program()?, baseline: baseline.program()? };
+    let mut rows = against_baseline(&programs, Family::V4)?;
+    rows.extend(against_baseline(&programs, Family::V6)?);
+    report["packets"] = json!(rows);
+    Ok(())
+}
+
+#[derive(Debug)]
+struct Programs<'p> {
+    empty: &'p Xdp,
+    ours: &'p Xdp,
+    baseline: &'p Xdp,
+}
+
 /// All phases of one family. The connections of one phase are those that the next one finds.
-fn packets(programs: &Programs<'_>, family: Family, quick: bool) -> Result<Vec<Value>> {
+fn against_baseline(programs: &Programs<'_>, family: Family) -> Result<Vec<Value>> {
     let mut rows = Vec::new();
-    let mut add = |phase: &str, flows: u32, times: Times| {
+    let usual = Series { rounds: ROUNDS, batch: BATCH };
+    let mut measure = |phase: &str, flows: u32, frame: &Frame, verdict, how, flow: &dyn Fn(u32) -> u32| {
+        let subject = |program| Subject { program, frame: frame.clone(), verdict };
+        let mut both = [subject(programs.ours), subject(programs.baseline)];
+        let times = series(programs.empty, &mut both, how, flow)?;
         rows.push(json!({
             "phase": phase, "family": family.number(), "flows": flows,
-            "ours_ns": times.ours, "baseline_ns": times.baseline, "empty_ns": times.empty,
+            "ours_ns": times.net[0], "baseline_ns": times.net[1], "empty_ns": times.empty,
         }));
+        anyhow::Ok(())
     };
-    let passed = Series { rounds: ROUNDS, batch: BATCH, verdict: XDP_PASS };
-    let sent = Series { verdict: XDP_TX, ..passed };
     if family == Family::V4 {
-        add("not IP", 1, measure::series(programs, passed, &mut Frame::arp(), |_| 0)?);
+        measure("not IP", 1, &Frame::arp(), XDP_PASS, usual, &|_| 0)?;
     }
-    add("not ours", 1, measure::series(programs, passed, &mut Frame::not_ours(family), |_| 0)?);
+    measure("not ours", 1, &Frame::not_ours(family), XDP_PASS, usual, &|_| 0)?;
 
-    let (mut syn, mut ack) = (Frame::new(family, SYN), Frame::new(family, ACK));
-    open(programs, &mut syn, 0..BATCH)?;
-    open(programs, &mut ack, 0..BATCH)?;
-    add("established", 1, measure::series(programs, sent, &mut ack, |_| 0)?);
-    add("established", BATCH, measure::series(programs, sent, &mut ack, |n| shuffled(n % BATCH, BATCH))?);
+    let (syn, ack) = (Frame::new(family, PORT, SYN), Frame::new(family, PORT, ACK));
+    let open = |frame: &Frame, flows: Range<u32>| {
+        open(programs.ours, frame, flows.clone())?;
+        open(programs.baseline, frame, flows)
+    };
+    open(&syn, 0..BATCH)?;
+    open(&ack, 0..BATCH)?;
+    measure("established", 1, &ack, XDP_TX, usual, &|_| 0)?;
+    measure("established", BATCH, &ack, XDP_TX, usual, &|n| shuffled(n % BATCH, BATCH))?;
 
-    if quick {
-        return Ok(rows);
-    }
-    let filling = Series { rounds: CONNECTIONS / BATCH - 1, ..sent };
-    add("new", CONNECTIONS, measure::series(programs, filling, &mut syn, |n| BATCH + n)?);
-    open(programs, &mut ack, BATCH..CONNECTIONS)?;
-    add("established", CONNECTIONS, measure::series(programs, sent, &mut ack, |n| shuffled(n, CONNECTIONS))?);
+    let filling = Series { rounds: CONNECTIONS / BATCH - 1, ..usual };
+    measure("new", CONNECTIONS, &syn, XDP_TX, filling, &|n| BATCH + n)?;
+    open(&ack, BATCH..CONNECTIONS)?;
+    measure("established", CONNECTIONS, &ack, XDP_TX, usual, &|n| shuffled(n, CONNECTIONS))?;
     // An LRU hash frees nothing by itself: once it is full, and on a director in service it is, it evicts.
-    let beside = Series { rounds: CONNECTIONS / BATCH / 4, ..sent };
-    add("new, table in use", CONNECTIONS, measure::series(programs, beside, &mut syn, |n| CONNECTIONS + n)?);
+    let beside = Series { rounds: CONNECTIONS / BATCH / 4, ..usual };
+    measure("new, table in use", CONNECTIONS, &syn, XDP_TX, beside, &|n| CONNECTIONS + n)?;
     Ok(rows)
 }
 
-/// Sends a frame of each flow through our program and the baseline.
-fn open(programs: &Programs<'_>, frame: &mut Frame, flows: std::ops::Range<u32>) -> Result<()> {
+/// The forwarding methods beside each other, established connections.
+fn methods() -> Result<Vec<Value>> {
+    let mut director = subjects::director()?;
+    subjects::use_nat(&director.tables, true);
+    let mut empty = Other::empty()?;
+    let (empty, ours) = (empty.program()?, director.program()?);
+    let mut rows = Vec::new();
+    for family in [Family::V4, Family::V6] {
+        let mut subjects = Vec::new();
+        for port in [PORT, NAT_PORT, TUNNEL_PORT] {
+            for flags in [SYN, ACK] {
+                open(ours, &Frame::new(family, port, flags), 0..BATCH)?;
+            }
+            subjects.push(Subject { program: ours, frame: Frame::new(family, port, ACK), verdict: XDP_TX });
+        }
+        subjects.insert(2, Subject { program: ours, frame: Frame::answer(family), verdict: XDP_TX });
+        for flows in [1, BATCH] {
+            let how = Series { rounds: ROUNDS, batch: BATCH };
+            let times = series(empty, &mut subjects, how, |n| shuffled(n % flows, flows))?;
+            rows.push(json!({
+                "family": family.number(), "flows": flows, "direct_routing_ns": times.net[0], "nat_ns": times.net[1],
+                "nat_answer_ns": times.net[2], "tunnel_ns": times.net[3],
+            }));
+        }
+    }
+    Ok(rows)
+}
+
+/// Sends a frame of each flow through a program.
+fn open(program: &Xdp, frame: &Frame, flows: Range<u32>) -> Result<()> {
+    let mut frame = frame.clone();
     for flow in flows {
-        run(programs.ours, frame.of_flow(flow))?;
-        run(programs.baseline, frame.of_flow(flow))?;
+        run(program, frame.of_flow(flow))?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! The kernel reads its clock before and after each run. One run per call leaves the packet as it came in, lets
 //! every call be another flow, and pays each time for what the system call in between took out of the caches
 //! nearest to the CPU; the clock's own cost is in the empty program's time too and so falls out. A series is
-//! rounds of a batch of the empty program, one of ours, one of the baseline's. A program's time is the median over
+//! rounds of a batch of the empty program and one of each subject. A subject's time is the median over
 //! the rounds of its batch's time less that round's empty one.
 
 use anyhow::{Result, ensure};
@@ -12,12 +12,13 @@ use aya::programs::Xdp;
 use crate::frames::Frame;
 use crate::subjects::run;
 
-/// The programs in the order in which a round runs them.
+/// What takes its turn in a round: a program on frames of flows.
 #[derive(Debug)]
-pub(crate) struct Programs<'p> {
-    pub(crate) empty: &'p Xdp,
-    pub(crate) ours: &'p Xdp,
-    pub(crate) baseline: &'p Xdp,
+pub(crate) struct Subject<'p> {
+    pub(crate) program: &'p Xdp,
+    pub(crate) frame: Frame,
+    /// What the program must return (`XDP_PASS`, `XDP_TX`): else it was not what is measured.
+    pub(crate) verdict: u32,
 }
 
 /// How a series is run.
@@ -27,47 +28,50 @@ pub(crate) struct Series {
     pub(crate) rounds: u32,
     /// Runs in a batch.
     pub(crate) batch: u32,
-    /// What our program and the baseline must return (`XDP_PASS`, `XDP_TX`): else it was not what is measured.
-    pub(crate) verdict: u32,
 }
 
 pub(crate) const XDP_PASS: u32 = 2;
 pub(crate) const XDP_TX: u32 = 3;
 
-/// Nanoseconds of a run, net of the empty program's.
-#[derive(Clone, Copy, Debug)]
+/// Nanoseconds of a run.
+#[derive(Clone, Debug)]
 pub(crate) struct Times {
-    pub(crate) ours: f64,
-    pub(crate) baseline: f64,
-    /// Not net of anything.
+    /// The empty program's.
     pub(crate) empty: f64,
+    /// Of each subject, net of the empty program's.
+    pub(crate) net: Vec<f64>,
 }
 
 /// Runs a series. `flow` gives the flow of the n-th run of each program.
 pub(crate) fn series(
-    programs: &Programs<'_>,
+    empty: &Xdp,
+    subjects: &mut [Subject<'_>],
     series: Series,
-    frame: &mut Frame,
     flow: impl Fn(u32) -> u32,
 ) -> Result<Times> {
-    let (mut empty, mut ours, mut baseline) = (Vec::new(), Vec::new(), Vec::new());
+    let mut nothing = Subject { program: empty, frame: Frame::arp(), verdict: XDP_PASS };
+    let mut floors = Vec::new();
+    let mut times = vec![Vec::new(); subjects.len()];
     for round in 0..series.rounds {
         let start = round * series.batch;
-        let mut batch = |program: &Xdp, verdict: u32| -> Result<f64> {
+        let batch = |subject: &mut Subject<'_>| -> Result<f64> {
             let mut times = Vec::with_capacity(series.batch as usize);
             for run_number in start..start + series.batch {
-                let (returned, time) = run(program, frame.of_flow(flow(run_number)))?;
-                ensure!(returned == verdict, "the program returned {returned}, not {verdict}");
+                let frame = subject.frame.of_flow(flow(run_number));
+                let (returned, time) = run(subject.program, frame)?;
+                let expected = subject.verdict;
+                ensure!(returned == expected, "the program returned {returned}, not {expected}");
                 times.push(u32::try_from(time.as_nanos()).unwrap_or(u32::MAX));
             }
             Ok(typical(&mut times))
         };
-        let nothing = batch(programs.empty, XDP_PASS)?;
-        empty.push(nothing);
-        ours.push(batch(programs.ours, series.verdict)? - nothing);
-        baseline.push(batch(programs.baseline, series.verdict)? - nothing);
+        let floor = batch(&mut nothing)?;
+        floors.push(floor);
+        for (subject, times) in subjects.iter_mut().zip(&mut times) {
+            times.push(batch(subject)? - floor);
+        }
     }
-    Ok(Times { ours: median(&mut ours), baseline: median(&mut baseline), empty: median(&mut empty) })
+    Ok(Times { empty: median(&mut floors), net: times.iter_mut().map(|times| median(times)).collect() })
 }
 
 /// The time of a batch: the mean without the tenth of the runs that took longest (interrupts are among them) and
