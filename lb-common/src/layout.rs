@@ -120,6 +120,13 @@ impl Rules {
             persistence: (word >> 32) as u32,
         }
     }
+
+    /// Does everyone have his turn, whatever connections he has?
+    #[inline(always)]
+    pub(crate) const fn goes_by_turns(self) -> bool {
+        (self.code == SchedulerCode::Rr as u8 || self.code == SchedulerCode::Wrr as u8)
+            && self.flags & Self::LIMITED == 0
+    }
 }
 
 /// Numbers of the schedulers in [`Rules::code`].

@@ -128,7 +128,7 @@ fn by_hash<T: Tables>(tables: &T, ring: RingPlace, placement: u64) -> u64 {
 
 /// The next place in the scheduler's order.
 #[inline(always)]
-fn turn<T: Tables>(tables: &T, ring: RingPlace) -> u64 {
+pub(super) fn turn<T: Tables>(tables: &T, ring: RingPlace) -> u64 {
     let Some(cursor) = tables.ring(ring.offset) else { return NOBODY };
     if ring.slots == 0 {
         return NOBODY;

@@ -1,7 +1,7 @@
 //! What a packet costs, ours against a plain design's, as JSON on standard output; `cargo xtask bench` runs
 //! this and judges it. Needs root: it loads programs and runs them with `BPF_PROG_TEST_RUN`.
 //!
-//! With the name of a part as its argument (`packets`, `methods`, `control`, `checks`), it measures that part.
+//! With the name of a part as its argument (`program`, `packets`, `methods`, `control`, `checks`), it measures that part.
 
 mod checks;
 mod control;
@@ -29,7 +29,7 @@ const BATCH: u32 = 10_000;
 /// Rounds of a series but that of new connections, which takes as many as its flows last.
 const ROUNDS: u32 = 25;
 
-const PARTS: [&str; 4] = ["packets", "methods", "control", "checks"];
+const PARTS: [&str; 5] = ["program", "packets", "methods", "control", "checks"];
 
 fn main() -> Result<()> {
     let asked = std::env::args().nth(1);
@@ -43,6 +43,9 @@ fn main() -> Result<()> {
         report["checks"] = json!(checks::run()?);
     }
     pin_to_one_cpu()?;
+    if is_asked("program") {
+        program(&mut report)?;
+    }
     if is_asked("packets") {
         packets(&mut report)?;
     }
@@ -59,17 +62,23 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Direct routing against the baseline.
-fn packets(report: &mut Value) -> Result<()> {
+/// What the verifier and the compiler make of the director's program.
+fn program(report: &mut Value) -> Result<()> {
     let mut director = subjects::director()?;
-    let mut empty = Other::empty()?;
-    let mut baseline = Other::baseline()?;
     let info = director.program()?.info()?;
     report["program"] = json!({
         "verified_instructions": info.verified_instruction_count(),
         "translated_bytes": info.size_translated(),
         "jited_bytes": info.size_jitted(),
     });
+    Ok(())
+}
+
+/// Direct routing against the baseline.
+fn packets(report: &mut Value) -> Result<()> {
+    let mut director = subjects::director()?;
+    let mut empty = Other::empty()?;
+    let mut baseline = Other::baseline()?;
     let bytes = size_of_val(&*director.tables.connections4);
     report["memory"] = json!({ "connections": CONNECTIONS, "bytes": bytes });
     let programs =
