@@ -11,12 +11,13 @@ use crate::toolchain;
 type Tool = (&'static str, &'static str);
 
 /// What the lab, the demo and the tests in network namespaces run.
-const LAB: [Tool; 12] = [
+const LAB: [Tool; 13] = [
     ("arping", "iputils-arping"),
     ("bpftool", "bpftool"),
     ("curl", "curl"),
     ("ethtool", "ethtool"),
     ("ip", "iproute2"),
+    ("ipvsadm", "ipvsadm"),
     ("jq", "jq"),
     ("keepalived", "keepalived"),
     ("nginx", "nginx-light"),
