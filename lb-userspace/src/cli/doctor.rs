@@ -77,6 +77,7 @@ async fn real_server(args: &DoctorArgs) -> anyhow::Result<Report> {
     let options = realserver::Options {
         instance: args.instance.instance.name().to_owned(),
         run_dir: PathBuf::from(realserver::RUN_DIR),
+        tunnel: None,
         vips: args.vips.iter().copied().collect(),
     };
     let status = realserver::status(&options).await?;

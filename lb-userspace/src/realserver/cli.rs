@@ -10,9 +10,9 @@ use std::{
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
-use super::{Options, RUN_DIR, Report, Status, start, status, stop};
+use super::{Options, RUN_DIR, Report, Status, start, status, stop, tunnel::Outer};
 
-/// Make this host a real server for direct routing, undo that, or say what is wrong with it.
+/// Make this host a real server for direct routing or tunnels, undo that, or say what is wrong with it.
 #[derive(Debug, Args)]
 pub struct RealserverArgs {
     #[command(subcommand)]
@@ -21,18 +21,41 @@ pub struct RealserverArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Put the VIPs on lo and keep this host from answering ARP for them
-    Start(Selection),
+    /// Put the VIPs on lo, keep this host from answering ARP for them, and unpack what comes in tunnels
+    Start {
+        #[command(flatten)]
+        selection: Selection,
+        #[command(flatten)]
+        tunnel: TunnelArgs,
+    },
     /// Undo exactly what `start` did, and return to the settings found then
     Stop(Selection),
     /// Say what is right and what is wrong; exit 1 if anything is wrong
     Status {
         #[command(flatten)]
         selection: Selection,
+        #[command(flatten)]
+        tunnel: TunnelArgs,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Debug, Args)]
+struct TunnelArgs {
+    /// The director reaches this host by tunnels (forwarding = "tun"): make the devices that unpack. `ipv6` if it packs
+    /// IPv4 into IPv6, too
+    #[arg(
+        long,
+        value_name = "OUTER",
+        env = "LBCTL_TUNNEL",
+        value_enum,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "same"
+    )]
+    tunnel: Option<Outer>,
 }
 
 #[derive(Debug, Args)]
@@ -61,8 +84,12 @@ pub async fn run(
     vips_of: impl FnOnce(&Path) -> anyhow::Result<Vec<IpAddr>>,
     out: &mut dyn Write,
 ) -> anyhow::Result<u8> {
-    let (Command::Start(selection) | Command::Stop(selection) | Command::Status { selection, .. }) =
-        &args.command;
+    let (selection, tunnel) = match &args.command {
+        Command::Start { selection, tunnel } | Command::Status { selection, tunnel, .. } => {
+            (selection, tunnel.tunnel)
+        }
+        Command::Stop(selection) => (selection, None),
+    };
     let mut vips: BTreeSet<IpAddr> = selection.vips.iter().copied().collect();
     if let Some(file) = &selection.config {
         let more = vips_of(file)?;
@@ -73,9 +100,10 @@ pub async fn run(
         );
         vips.extend(more);
     }
-    let options = Options { instance: selection.instance.clone(), run_dir: selection.run_dir.clone(), vips };
+    let (instance, run_dir) = (selection.instance.clone(), selection.run_dir.clone());
+    let options = Options { instance, run_dir, vips, tunnel };
     match &args.command {
-        Command::Start(_) => print_report(&start(&options).await?, out).map(|()| 0),
+        Command::Start { .. } => print_report(&start(&options).await?, out).map(|()| 0),
         Command::Stop(_) => print_report(&stop(&options).await?, out).map(|()| 0),
         Command::Status { json, .. } => {
             let status = status(&options).await?;

@@ -1,10 +1,12 @@
-//! Makes a host a real server for direct routing, and undoes exactly that.
+//! Makes a host a real server for direct routing or tunnels, and undoes exactly that.
 //!
 //! In direct routing the real server receives packets addressed to the VIP, so it must own the VIP, but it
 //! must not answer ARP for it: only the director does. So each VIP is put on `lo` as a host address, and for
 //! IPv4 `arp_ignore=1` (answer only for addresses of the interface asked on) and `arp_announce=2` (never put
 //! the VIP into our own ARP requests) are set for `all` and `lo`. IPv6 needs no setting: neighbour discovery
 //! answers only for addresses of the interface asked on (`ndisc_recv_ns` in `net/ipv6/ndisc.c`).
+//!
+//! For tunnels it also needs what unpacks their packets: [`tunnel`].
 //!
 //! - [`plan`] decides: from what is found and what is recorded, an ordered list of steps. It touches nothing.
 //! - [`host`] looks at the host, and changes one thing at a time.
@@ -16,8 +18,10 @@
 pub mod cli;
 pub mod host;
 pub mod plan;
+pub mod problem;
 pub mod record;
 pub mod status;
+pub mod tunnel;
 
 use std::{collections::BTreeSet, io, net::IpAddr, path::PathBuf};
 
@@ -25,9 +29,10 @@ use self::{
     host::Host,
     plan::{Plan, Step},
     record::{Directory, Recorded},
+    tunnel::{Device, Outer},
 };
 pub use self::{
-    plan::Problem,
+    problem::Problem,
     status::{Item, Status},
 };
 use crate::net::netlink::{Netlink, NetlinkError};
@@ -44,6 +49,8 @@ pub struct Options {
     pub run_dir: PathBuf,
     /// The VIPs. `start` adds them to those started before, `stop` takes only these away (none: all).
     pub vips: BTreeSet<IpAddr>,
+    /// `start`: packets for the VIPs come in tunnels; `None` as recorded.
+    pub tunnel: Option<Outer>,
 }
 
 /// What was done, in sentences.
@@ -60,7 +67,7 @@ pub struct Report {
 #[non_exhaustive]
 pub enum RealserverError {
     /// Something must be put right first. All of it is named, and nothing was changed.
-    #[error("real server: cannot go on, nothing was changed:{}", plan::bullets(problems))]
+    #[error("real server: cannot go on, nothing was changed:{}", problem::bullets(problems))]
     Refused {
         /// Everything that is in the way.
         problems: Vec<Problem>,
@@ -135,7 +142,7 @@ pub async fn status(options: &Options) -> Result<Status, RealserverError> {
     let directory = Directory::new(options)?;
     let recorded = readable(&directory)?;
     let host = Host::observe(&Netlink::open()?).await?;
-    Ok(status::status(&host, recorded.ours(), &options.vips))
+    Ok(status::status(&host, recorded.ours(), &options.vips, options.tunnel))
 }
 
 async fn start_with(
@@ -154,9 +161,43 @@ async fn start_with(
     let _lock = directory.lock()?;
     let recorded = readable(&directory)?;
     let host = Host::observe(netlink).await?;
-    let plan = plan::start(&host, recorded.ours(), directory.blank(), &options.vips)
+    let plan = plan::start(&host, recorded.ours(), directory.blank(), &options.vips, options.tunnel)
         .map_err(|problems| RealserverError::Refused { problems })?;
-    carry_out(plan, &directory, &host, netlink, before_step).await
+    let made: Vec<Device> = plan
+        .steps
+        .iter()
+        .filter_map(|step| if let Step::AddTunnel(device) = step { Some(*device) } else { None })
+        .collect();
+    let result = carry_out(plan, &directory, &host, netlink, before_step).await;
+    if matches!(result, Err(RealserverError::Refused { .. })) {
+        // Only what comes first can be refused, so this is all.
+        for device in made {
+            if let Some(link) = netlink.link_by_name(device.name()).await? {
+                netlink.remove_link(link.index).await?;
+            }
+        }
+        match recorded.ours() {
+            Some(record) => directory.write(record)?,
+            None => directory.remove()?,
+        }
+    }
+    result
+}
+
+/// Makes a device, unless there is one of its name.
+async fn add_tunnel(device: Device, netlink: &Netlink) -> Result<(), RealserverError> {
+    let problem = match netlink.add_tunnel(device.name(), device.kind()).await {
+        Ok(()) => return Ok(()),
+        Err(error) if error.errno() == Some(libc::EOPNOTSUPP) => Problem::NoTunnel { device },
+        Err(error) if error.errno() == Some(libc::EEXIST) => {
+            if netlink.link_by_name(device.name()).await?.is_some() {
+                return Ok(());
+            }
+            Problem::TunnelTaken { device }
+        }
+        Err(error) => return Err(error.into()),
+    };
+    Err(RealserverError::Refused { problems: vec![problem] })
 }
 
 async fn stop_with(
@@ -213,6 +254,9 @@ async fn carry_out(
             Step::RecordOther { instance, record } => directory.of(instance).write(record)?,
             Step::Forget => directory.remove()?,
             Step::Set { name, value } => host::write_sysctl(name, value)?,
+            Step::AddTunnel(device) => add_tunnel(*device, netlink).await?,
+            Step::Up(device) => netlink.set_link_up(device.name()).await?,
+            Step::RemoveTunnel { ifindex, .. } => drop(netlink.remove_link(*ifindex).await?),
             Step::Add(address) => drop(netlink.add_address(address).await?),
             Step::Remove { address, prefix_len } => {
                 netlink.remove_address(host.loopback.index, *address, *prefix_len).await?;

@@ -6,84 +6,16 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    path::PathBuf,
 };
 
 use super::{
     Options,
     host::{Host, SETTINGS, sysctl_name},
+    problem::Problem,
     record::Record,
+    tunnel::{self, Device, Outer, Tunnel},
 };
 use crate::net::netlink::{Address, NewAddress, Scope, full_prefix};
-
-/// Something that keeps a real server from being set up, and what to do about it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Problem {
-    /// The capability is missing.
-    #[error("not permitted to change addresses and settings: run as root (sudo), or grant CAP_NET_ADMIN")]
-    NotPrivileged,
-    /// Nothing to do.
-    #[error("no VIP given: name each with --vip ADDR, or a configuration with -c FILE")]
-    NoVip,
-    /// Not an address that can be a VIP.
-    #[error("{vip}: is {what}, which cannot be a VIP; give the unicast address that clients connect to")]
-    BadVip {
-        /// The address.
-        vip: IpAddr,
-        /// What it is.
-        what: &'static str,
-    },
-    /// The instance's name cannot be a directory's.
-    #[error("instance {name:?}: use letters, digits, '-', '_' and '.', not beginning with '.'")]
-    BadInstance {
-        /// The name.
-        name: String,
-    },
-    /// The host would answer ARP for the VIP.
-    #[error(
-        "{vip}: is on {interface} already, where this host answers ARP for it and takes it from the director: ip address del {vip}/{prefix_len} dev {interface}"
-    )]
-    OnOtherInterface {
-        /// The VIP.
-        vip: IpAddr,
-        /// Where it is.
-        interface: String,
-        /// Its prefix there.
-        prefix_len: u8,
-    },
-    /// On `lo` a prefix makes every address in it local.
-    #[error(
-        "{vip}: is on lo with prefix /{prefix_len}, which makes the whole network local to this host: ip address del {vip}/{prefix_len} dev lo"
-    )]
-    WidePrefix {
-        /// The VIP.
-        vip: IpAddr,
-        /// Its prefix there.
-        prefix_len: u8,
-    },
-    /// Addresses of a device that is down are not used.
-    #[error("lo: is down, so its addresses are not used: ip link set lo up")]
-    LoopbackDown,
-    /// An IPv6 VIP cannot be added.
-    #[error("{vip}: IPv6 is switched off on lo: sysctl -w net.ipv6.conf.lo.disable_ipv6=0")]
-    Ipv6Disabled {
-        /// The VIP.
-        vip: IpAddr,
-    },
-    /// Another network namespace uses the same record.
-    #[error(
-        "{}: belongs to a real server in another network namespace: give each its own name with --instance NAME",
-        path.display()
-    )]
-    OtherNamespace {
-        /// The record.
-        path: PathBuf,
-    },
-}
-
-pub(super) fn bullets(problems: &[Problem]) -> String {
-    problems.iter().map(|problem| format!("\n  - {problem}")).collect()
-}
 
 /// One step. After each the host is in a state from which `start` and `stop` both finish correctly.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,6 +35,17 @@ pub enum Step {
         name: String,
         /// The value.
         value: String,
+    },
+    /// Make a device that unpacks, down.
+    AddTunnel(Device),
+    /// Set it up.
+    Up(Device),
+    /// Remove it.
+    RemoveTunnel {
+        /// The device.
+        device: Device,
+        /// Its index.
+        ifindex: u32,
     },
     /// Add an address to `lo`.
     Add(NewAddress),
@@ -130,13 +73,20 @@ pub struct Plan {
 pub(super) fn sentence(step: &Step, host: &Host) -> Option<String> {
     match step {
         Step::Set { name, value } => {
-            let found = host.settings.get(name).map_or("?", String::as_str);
-            Some(format!("{}: {found} -> {value}", sysctl_name(name)))
+            let name_shown = sysctl_name(name);
+            // A device that has just been made had none.
+            Some(match host.settings.get(name) {
+                Some(found) => format!("{name_shown}: {found} -> {value}"),
+                None => format!("{name_shown}: {value}"),
+            })
         }
         Step::Add(new) => {
             let label = new.label.as_ref().map(|label| format!(" as {label}")).unwrap_or_default();
             Some(format!("{}/{}: added to lo{label}", new.address, new.prefix_len))
         }
+        Step::AddTunnel(device) => Some(format!("{}: added, of kind {}", device.name(), device.kind())),
+        Step::Up(device) => Some(format!("{}: up", device.name())),
+        Step::RemoveTunnel { device, .. } => Some(format!("{}: removed", device.name())),
         Step::Remove { address, prefix_len } => Some(format!("{address}/{prefix_len}: removed from lo")),
         Step::Record(_) | Step::RecordOther { .. } | Step::Forget => None,
     }
@@ -189,9 +139,13 @@ pub fn start(
     recorded: Option<&Record>,
     blank: &Record,
     vips: &BTreeSet<IpAddr>,
+    outer: Option<Outer>,
 ) -> Result<Plan, Vec<Problem>> {
     let mut record = recorded.unwrap_or(blank).clone();
     record.vips.extend(vips);
+    if let Some(outer) = outer {
+        record.tunnel.get_or_insert_with(Tunnel::default).outer = outer;
+    }
     let mut problems = Vec::new();
     if record.vips.is_empty() {
         problems.push(Problem::NoVip);
@@ -200,11 +154,13 @@ pub fn start(
         problems.push(Problem::LoopbackDown);
     }
     problems.extend(record.vips.iter().flat_map(|&vip| problems_of(host, vip)));
+    problems.extend(tunnel::problems(host, &record));
     if !problems.is_empty() {
         return Err(problems);
     }
 
-    let mut changes = Vec::new();
+    // First, because it is what the kernel may not be able to do.
+    let mut changes = tunnel::new_devices(host, &mut record);
     if record.needs_settings() {
         for (name, value) in SETTINGS {
             let found = host.settings.get(name).map_or("", String::as_str);
@@ -214,6 +170,8 @@ pub fn start(
             }
         }
     }
+    changes.extend(tunnel::settings(host, &mut record));
+    changes.extend(tunnel::bring_up(host, &record));
     let mut labels = free_labels(&host.addresses);
     for &vip in &record.vips {
         if host.places(vip).next().is_none() {
@@ -309,31 +267,11 @@ pub fn stop(
             changes.push(Step::Remove { address: vip, prefix_len: full_prefix(vip) });
         }
     }
+    changes.extend(tunnel::removals(host, record, &mut left, &mut others_after, &mut notes));
     if !left.needs_settings() {
         left.before.clear();
-        for (name, ours) in SETTINGS {
-            let Some(before) = record.before.get(name) else { continue };
-            let found = host.settings.get(name).map_or("", String::as_str);
-            if found == before {
-                continue;
-            }
-            if found != ours {
-                let name = sysctl_name(name);
-                notes.push(format!(
-                    "{name}: is {found}, which is not ours; left so (it was {before} before start)"
-                ));
-            } else if let Some((instance, heir)) =
-                others_after.iter_mut().find(|(_, other)| other.needs_settings())
-            {
-                // The other found our value; the value to return to is the one we found.
-                if heir.before.get(name).is_none_or(|theirs| theirs == ours) {
-                    heir.before.insert(name.to_owned(), before.clone());
-                }
-                notes.push(format!("{}: stays {ours} for instance {instance}", sysctl_name(name)));
-            } else {
-                changes.push(Step::Set { name: name.to_owned(), value: before.clone() });
-            }
-        }
+        changes.extend(restore(host, record, &mut others_after, &mut notes));
+        left.tunnel.iter_mut().for_each(|tunnel| tunnel.set.clear());
     }
     let mut steps: Vec<Step> = others_after
         .into_iter()
@@ -343,4 +281,45 @@ pub fn stop(
     steps.extend(changes);
     steps.push(if left.vips.is_empty() { Step::Forget } else { Step::Record(left) });
     Plan { steps, notes }
+}
+
+/// Gives the settings back the values that they had, but for what others have changed or still need.
+fn restore(
+    host: &Host,
+    record: &Record,
+    others: &mut BTreeMap<String, Record>,
+    notes: &mut Vec<String>,
+) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let of_tunnels = record.tunnel.iter().flat_map(|tunnel| &tunnel.set);
+    let ours = SETTINGS
+        .into_iter()
+        .map(|(name, ours)| (name, ours, false))
+        .chain(of_tunnels.map(|(name, ours)| (name.as_str(), ours.as_str(), true)));
+    for (name, ours, is_of_tunnels) in ours {
+        let Some(before) = record.before.get(name) else { continue };
+        // An interface may be gone, and its settings with it.
+        let Some(found) = host.settings.get(name).filter(|found| *found != before) else { continue };
+        let needs = |other: &Record| other.needs_settings() && (!is_of_tunnels || other.tunnel.is_some());
+        if found != ours {
+            let name = sysctl_name(name);
+            notes.push(format!(
+                "{name}: is {found}, which is not ours; left so (it was {before} before start)"
+            ));
+        } else if let Some((instance, heir)) = others.iter_mut().find(|(_, other)| needs(other)) {
+            // The other found our value; the value to return to is the one we found.
+            if heir.before.get(name).is_none_or(|theirs| theirs == ours) {
+                heir.before.insert(name.to_owned(), before.clone());
+            }
+            if is_of_tunnels {
+                heir.tunnel.iter_mut().for_each(|tunnel| {
+                    tunnel.set.insert(name.to_owned(), ours.to_owned());
+                });
+            }
+            notes.push(format!("{}: stays {ours} for instance {instance}", sysctl_name(name)));
+        } else {
+            steps.push(Step::Set { name: name.to_owned(), value: before.clone() });
+        }
+    }
+    steps
 }

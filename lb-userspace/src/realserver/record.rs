@@ -14,7 +14,7 @@ use std::{
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
-use super::{Options, RealserverError};
+use super::{Options, RealserverError, tunnel::Tunnel};
 
 const FILE: &str = "realserver.json";
 
@@ -52,6 +52,9 @@ pub struct Record {
     pub added: BTreeSet<IpAddr>,
     /// Each setting's value before; paths below /proc/sys.
     pub before: BTreeMap<String, String>,
+    /// What tunnels need, if `start` was asked for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<Tunnel>,
 }
 
 impl Record {
@@ -62,8 +65,8 @@ impl Record {
     pub fn new() -> Result<Self, RealserverError> {
         let boot = read(Path::new("/proc/sys/kernel/random/boot_id"))?.unwrap_or_default().trim().to_owned();
         let netns = netns()?;
-        let (vips, added, before) = Default::default();
-        Ok(Self { version: Version, boot, netns, vips, added, before })
+        let (vips, added, before, tunnel) = Default::default();
+        Ok(Self { version: Version, boot, netns, vips, added, before, tunnel })
     }
 
     /// Is any VIP an IPv4 address, so that the ARP settings are needed?

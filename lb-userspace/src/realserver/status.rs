@@ -8,6 +8,7 @@ use super::{
     host::{Host, SETTINGS, sysctl_name},
     plan::{arp_conflicts, problems_of},
     record::Record,
+    tunnel::{self, Outer},
 };
 use crate::net::netlink::full_prefix;
 
@@ -34,16 +35,25 @@ pub struct Item {
 }
 
 impl Item {
-    fn right(item: impl Into<String>, found: impl Into<String>) -> Self {
+    pub(super) fn right(item: impl Into<String>, found: impl Into<String>) -> Self {
         Self { item: item.into(), ok: true, found: found.into(), remedy: None }
     }
 
-    fn wrong(item: impl Into<String>, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(super) fn wrong(
+        item: impl Into<String>,
+        found: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
         Self { item: item.into(), ok: false, found: found.into(), remedy: Some(remedy.into()) }
     }
 }
 
-pub(super) fn status(host: &Host, record: Option<&Record>, asked: &BTreeSet<IpAddr>) -> Status {
+pub(super) fn status(
+    host: &Host,
+    record: Option<&Record>,
+    asked: &BTreeSet<IpAddr>,
+    outer: Option<Outer>,
+) -> Status {
     let none = BTreeSet::new();
     let vips = if asked.is_empty() { record.map_or(&none, |record| &record.vips) } else { asked };
     let mut items = Vec::new();
@@ -70,6 +80,10 @@ pub(super) fn status(host: &Host, record: Option<&Record>, asked: &BTreeSet<IpAd
             let (found, remedy) = conflict.split_once("; ").unwrap_or((&conflict, ""));
             items.push(Item::wrong(name, found, remedy));
         }
+    }
+    let recorded = record.and_then(|record| record.tunnel.as_ref()).map(|tunnel| tunnel.outer);
+    if let Some(outer) = outer.or(recorded) {
+        items.extend(tunnel::items(host, outer, vips));
     }
     Status { ok: items.iter().all(|item| item.ok), items }
 }

@@ -12,13 +12,19 @@ use crate::net::{
 };
 
 mod records;
+mod tunnels;
 
 fn vips(text: &str) -> BTreeSet<IpAddr> {
     text.split_whitespace().map(|vip| vip.parse().unwrap()).collect()
 }
 
 fn options(run_dir: &TempDir, vips_text: &str) -> Options {
-    Options { instance: "web".into(), run_dir: run_dir.path().to_owned(), vips: vips(vips_text) }
+    Options {
+        instance: "web".into(),
+        run_dir: run_dir.path().to_owned(),
+        vips: vips(vips_text),
+        tunnel: None,
+    }
 }
 
 /// Everything the helper may change.

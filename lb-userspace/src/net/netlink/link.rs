@@ -2,11 +2,12 @@
 
 use std::fmt;
 
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::{
     RouteNetlinkMessage,
     link::{
-        InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp,
-        XdpAttached,
+        InfoData, InfoIpTunnel, InfoKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType,
+        LinkMessage, LinkXdp, XdpAttached,
     },
 };
 
@@ -151,6 +152,48 @@ impl Netlink {
                 Some(XdpAttachment { mode: XdpMode::Generic | XdpMode::Offload, .. }) | None => PeerXdp::No,
             },
             Ok(None) | Err(_) => PeerXdp::Unknown,
+        }
+    }
+
+    /// Makes a device of kind `ipip` or `ip6tnl` that takes every tunnel's packets (`ip link add … external`), down.
+    ///
+    /// # Errors
+    /// EEXIST: there is a device of this name, or another one that takes every tunnel's packets. EOPNOTSUPP: the
+    /// kernel has no such kind. Else see [`NetlinkError`].
+    pub async fn add_tunnel(&self, name: &str, kind: &str) -> Result<(), NetlinkError> {
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        message.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::from(kind)),
+            LinkInfo::Data(InfoData::IpTunnel(vec![InfoIpTunnel::CollectMetadata])),
+        ]));
+        let operation = format!("add device {name} of kind {kind}");
+        self.change(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL, &operation).await
+    }
+
+    /// Sets a device up (`IFF_UP`).
+    ///
+    /// # Errors
+    /// See [`NetlinkError`].
+    pub async fn set_link_up(&self, name: &str) -> Result<(), NetlinkError> {
+        let mut message = LinkMessage::default();
+        message.header.flags = LinkFlags::Up;
+        message.header.change_mask = LinkFlags::Up;
+        message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        self.change(RouteNetlinkMessage::SetLink(message), 0, &format!("set device {name} up")).await
+    }
+
+    /// Removes a device. `Ok(false)` if there is none of that index.
+    ///
+    /// # Errors
+    /// See [`NetlinkError`].
+    pub async fn remove_link(&self, index: u32) -> Result<bool, NetlinkError> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        match self.change(RouteNetlinkMessage::DelLink(message), 0, &format!("remove device {index}")).await {
+            Ok(()) => Ok(true),
+            Err(error) if error.errno() == Some(libc::ENODEV) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
