@@ -241,4 +241,41 @@ mod as_root {
             lab.down()
         });
     }
+
+    /// `--set` is kept apart from the file, outlives the daemon and is lifted with the other edits.
+    #[test]
+    fn timeouts_are_set_until_lifted() {
+        isolated("as_root::timeouts_are_set_until_lifted", || {
+            let lab = Lab::builder().nginx(false).up()?;
+            let ipvsadm = Ipvsadm::new(&lab)?;
+            let config = Configuration::new(&["eth0"]).with(VirtualServer::new(lab.web(Family::V4)));
+            let mut director = Director::start(&lab, Node::Lvs1, &config)?;
+            let timeouts = || ipvsadm.ok("-L --timeout");
+            let usual = "Timeout (tcp tcpfin udp): 900 120 300\n";
+            let set = "Timeout (tcp tcpfin udp): 900 60 120\n";
+            assert_eq!(timeouts()?, usual);
+            ipvsadm.ok("--set 0 60 120")?;
+            assert_eq!(timeouts()?, set);
+            let (code, message) = ipvsadm.refused("--set 86401 0 0")?;
+            assert_eq!(code, 255);
+            assert!(message.starts_with("tcp_timeout: out of range"), "{message}");
+
+            let listed = run_lbctl(&lab, Node::Lvs1, ["list", "--timeout"])?;
+            assert_eq!(text(&listed).lines().next(), set.lines().next());
+            assert!(text(&listed).contains("tcp_fin_timeout was set to 60 s at run time"), "{listed:?}");
+            let saved = || run_lbctl(&lab, Node::Lvs1, ["save", "--format", "ipvsadm"]);
+            assert!(text(&saved()?).starts_with("--set 900 60 120\n-A -t "), "{:?}", saved()?);
+
+            director.kill()?;
+            assert_eq!(timeouts()?, set, "without a daemon");
+            director.up_again()?;
+            assert_eq!(timeouts()?, set, "with the next daemon");
+            let lifted = run_lbctl(&lab, Node::Lvs1, ["clear", "--edits"])?;
+            anyhow::ensure!(lifted.status.success(), "{lifted:?}");
+            assert_eq!(timeouts()?, usual);
+            assert_eq!(ipvsadm.ok("-L --daemon")?, "");
+            director.down()?;
+            lab.down()
+        });
+    }
 }

@@ -2,48 +2,11 @@
 
 mod as_root {
     use std::fs;
-    use std::io::{BufRead, BufReader, Write};
-    use std::net::{TcpListener, TcpStream};
     use std::path::Path;
-    use std::sync::{Arc, Mutex};
 
     use anyhow::Context;
     use lb_tests::director::{Configuration, Director, VirtualServer, patience};
-    use lb_tests::{Family, Lab, Node, isolated, wait_until};
-
-    /// The lines of mails that arrive at port 25 of lvs1.
-    fn mail_server(lab: &Lab) -> anyhow::Result<Arc<Mutex<Vec<String>>>> {
-        let listener = lab.enter(Node::Lvs1, || TcpListener::bind("127.0.0.1:25"))??;
-        let lines = Arc::default();
-        let kept = Arc::clone(&lines);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                // One that breaks off is seen by what is missing.
-                talk(&stream, &kept).ok();
-            }
-        });
-        Ok(lines)
-    }
-
-    fn talk(stream: &TcpStream, kept: &Mutex<Vec<String>>) -> std::io::Result<()> {
-        let mut out = stream;
-        writeln!(out, "220 lvs1\r")?;
-        let mut is_data = false;
-        for line in BufReader::new(stream).lines() {
-            let line = line?;
-            if is_data {
-                is_data = line != ".";
-                kept.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(line);
-                if !is_data {
-                    writeln!(out, "250 kept\r")?;
-                }
-                continue;
-            }
-            is_data = line == "DATA";
-            writeln!(out, "{} ok\r", if is_data { 354 } else { 250 })?;
-        }
-        Ok(())
-    }
+    use lb_tests::{Family, Lab, MailServer, Node, isolated, wait_until};
 
     fn lines(path: &Path) -> Vec<String> {
         fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect()
@@ -53,7 +16,7 @@ mod as_root {
     fn a_failure_and_a_recovery_are_told() {
         isolated("as_root::a_failure_and_a_recovery_are_told", || {
             let lab = Lab::builder().up()?;
-            let mails = mail_server(&lab)?;
+            let mails = MailServer::start(&lab, Node::Lvs1)?;
             let (log, fifo_log) = (lab.dir().join("notified"), lab.dir().join("from-fifo"));
             let script = lab.write(
                 "notify.sh",
@@ -108,7 +71,7 @@ mod as_root {
                 "Subject: [lvs1] Virtualserver [192.168.4.15]:tcp:80 - UP",
             ];
             let arrived = || {
-                let mails = mails.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                let mails = mails.lines();
                 subjects.iter().all(|subject| mails.iter().any(|line| line.starts_with(subject)))
             };
             anyhow::ensure!(wait_until(patience(20), arrived), "{mails:?}");

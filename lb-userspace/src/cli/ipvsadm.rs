@@ -145,10 +145,7 @@ fn operation(command: &Command) -> Option<Result<Operation, Failure>> {
         Command::AddServer(key, server) => translate::server(key, server, false),
         Command::EditServer(key, server) => translate::server(key, server, true),
         Command::DeleteServer(key, server) => translate::delete_server(key, *server),
-        Command::SetTimeouts { .. } => {
-            let message = "timeouts cannot be set at run time; set them in the configuration";
-            Err(UsageError { message: message.to_owned(), exit_code: 255 })
-        }
+        Command::SetTimeouts { tcp, tcp_fin, udp } => Ok(translate::timeouts(*tcp, *tcp_fin, *udp)),
         Command::List(_)
         | Command::Zero(_)
         | Command::StartDaemon(_)

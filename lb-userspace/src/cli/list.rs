@@ -152,6 +152,6 @@ pub(super) async fn beside(instance: &Instance, with_rates: bool) -> anyhow::Res
         },
         baseline: Baseline::read(&instance.baseline_file()),
         edits: Edits::read(&instance.edits_file())?,
-        attributes: Attributes::read(&instance.services_file()),
+        attributes: Attributes::read(&instance.saved_file()),
     })
 }

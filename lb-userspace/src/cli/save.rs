@@ -3,18 +3,20 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use hyper::Method;
 
 use super::InstanceArgs;
 use crate::director::client;
 use crate::director::instance::Instance;
+use crate::director::lock::Lock;
 use crate::save::Saved;
 
-/// Print what the running director serves, as a configuration or as ipvsadm's rules.
+/// Print what the director serves, as a configuration or as ipvsadm's rules.
 ///
-/// That is the configuration file as it was read last with the changes made at run time, whatever checks say just
-/// now: so a real server that has failed is not lost.
+/// That is the configuration file as it was read last with the changes made at run time, whatever checks and orders
+/// say just now: so a real server that has failed is not lost. It works when the daemon is down, as the traffic does.
 #[derive(Debug, Args)]
 pub(super) struct SaveArgs {
     /// In which form
@@ -28,7 +30,7 @@ pub(super) struct SaveArgs {
 enum Format {
     /// As lbctl.toml: virtual servers and real servers, without checks and VRRP
     Toml,
-    /// As `ipvsadm -S`, with the thresholds that it leaves out
+    /// As `ipvsadm -S`, with the thresholds and timeouts that it leaves out
     Ipvsadm,
     /// As JSON
     Json,
@@ -37,7 +39,20 @@ enum Format {
 pub(super) async fn run(args: &SaveArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let saved = saved(&args.instance.instance).await?;
     match args.format {
-        Format::Toml => out.write_all(saved.toml().as_bytes())?,
+        Format::Toml => {
+            writeln!(
+                out,
+                "# Saved by `lbctl save`. Checks, sorry servers, VRRP and notifications are in the director's own file."
+            )?;
+            if !Lock::is_held(&args.instance.instance) {
+                writeln!(
+                    out,
+                    "# The daemon does not run: this is what the last one served. What checks found, only a daemon knows."
+                )?;
+            }
+            writeln!(out)?;
+            out.write_all(saved.toml().as_bytes())?;
+        }
         Format::Ipvsadm => write_rules(&saved, true, out)?,
         Format::Json => {
             serde_json::to_writer_pretty(&mut *out, &saved).map_err(std::io::Error::from)?;
@@ -47,16 +62,20 @@ pub(super) async fn run(args: &SaveArgs, out: &mut impl Write) -> anyhow::Result
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the daemon serves.
+/// What the daemon serves; without one, what the last one left in the tables.
 pub(super) async fn saved(instance: &Instance) -> anyhow::Result<Saved> {
-    anyhow::ensure!(
-        crate::director::lock::Lock::is_held(instance),
-        "instance \"{instance}\" has no daemon that could say what it serves; start it with `lbctl up -d`"
-    );
-    client::call(&instance.socket(), Method::GET, "/v1/saved").await
+    if Lock::is_held(instance) {
+        return client::call(&instance.socket(), Method::GET, "/v1/saved").await;
+    }
+    Saved::read(&instance.saved_file()).with_context(|| {
+        format!(
+            "instance \"{instance}\" is not up, and no daemon has left what it served; start it with `lbctl up -d` \
+             (root is needed to see it)"
+        )
+    })
 }
 
 /// Rules, one a line.
-pub(super) fn write_rules(saved: &Saved, thresholds: bool, out: &mut impl Write) -> std::io::Result<()> {
-    saved.rules(thresholds).iter().try_for_each(|rule| writeln!(out, "{rule}"))
+pub(super) fn write_rules(saved: &Saved, is_whole: bool, out: &mut impl Write) -> std::io::Result<()> {
+    saved.rules(is_whole).iter().try_for_each(|rule| writeln!(out, "{rule}"))
 }

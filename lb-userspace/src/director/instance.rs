@@ -85,8 +85,8 @@ impl Instance {
     }
 
     /// What listings show of the configuration in force, see [`crate::list::attributes::Attributes`].
-    pub fn services_file(&self) -> PathBuf {
-        self.run_dir().join("services.json")
+    pub fn saved_file(&self) -> PathBuf {
+        self.run_dir().join("saved.json")
     }
 
     /// What a detached daemon logs.

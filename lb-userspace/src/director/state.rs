@@ -159,7 +159,7 @@ impl Director {
         let desired = self.desired(&self.config);
         self.resolve(&desired, RESOLVE_FOR).await;
         self.reach(&desired)?;
-        self.show_attributes();
+        self.record_saved();
         self.record.write(&self.instance.record_file())?;
         self.put_program_on(links).await?;
         self.leave_interfaces(links);
@@ -223,7 +223,7 @@ impl Director {
         let desired = self.desired(&self.config);
         self.resolve(&desired, patience).await;
         self.reach(&desired)?;
-        self.show_attributes();
+        self.record_saved();
         self.put_addresses(&links).await?;
         self.leave_interfaces(&links);
         self.notifications.reconfigure(&self.config);

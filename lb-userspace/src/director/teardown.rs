@@ -46,7 +46,7 @@ pub async fn undo(instance: &Instance, netlink: &Netlink) -> anyhow::Result<()> 
     }
     anyhow::ensure!(problems.is_empty(), "{}", problems.join("\n"));
     for file in
-        [instance.record_file(), vrrp, instance.socket(), instance.baseline_file(), instance.services_file()]
+        [instance.record_file(), vrrp, instance.socket(), instance.baseline_file(), instance.saved_file()]
     {
         match fs::remove_file(&file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {

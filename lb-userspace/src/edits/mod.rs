@@ -10,6 +10,7 @@ mod operation;
 mod record;
 #[cfg(test)]
 mod tests;
+mod timeouts;
 
 use std::net::SocketAddr;
 
@@ -20,6 +21,7 @@ use crate::config::{Config, Protocol, RealServer, VirtualServer};
 pub use document::Keys;
 pub use operation::{Operation, OperationError};
 pub use record::RecordError;
+pub use timeouts::Timeouts;
 
 /// What names a virtual server: protocol, VIP and port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -69,6 +71,9 @@ mod protocol_word {
 pub struct Edits {
     /// In the order in which they were first edited; names differ pairwise.
     services: Vec<ServiceEdit>,
+    /// Timeouts of connections that are other ones than in the file.
+    #[serde(default)]
+    timeouts: Timeouts,
 }
 
 /// Of one virtual server.
@@ -136,13 +141,19 @@ pub enum Origin {
 impl Edits {
     /// Whether the file alone is in force.
     pub fn is_empty(&self) -> bool {
-        self.services.is_empty()
+        self.services.is_empty() && self.timeouts.is_empty()
+    }
+
+    /// Which timeouts of connections were set at run time.
+    pub fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
     }
 
     /// The configuration in force. What the file's check would refuse is left out and reported, so that a
     /// changed file can always be gone over to.
     pub fn apply(&self, mut config: Config) -> Edited {
         let mut left_out = Vec::new();
+        self.timeouts.apply(&mut config);
         for edit in &self.services {
             let place = config.virtual_servers.iter().position(|server| ServiceName::of(server) == edit.name);
             let file = match (&edit.change, place) {

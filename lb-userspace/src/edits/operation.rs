@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Edits, Keys, ServerChange, ServerEdit, ServiceChange, ServiceName, address_of, document};
+use super::{
+    Edits, Keys, ServerChange, ServerEdit, ServiceChange, ServiceName, Timeouts, address_of, document,
+};
 use crate::config::{Config, RealServer, VirtualServer};
 
 /// A change at run time.
@@ -55,6 +57,8 @@ pub enum Operation {
         /// RIP and port.
         server: SocketAddr,
     },
+    /// Sets timeouts of connections; `None` leaves one as it is.
+    SetTimeouts(Timeouts),
     /// Removes all virtual servers.
     Clear,
     /// Forgets all edits: the file alone is in force again.
@@ -162,6 +166,14 @@ impl Edits {
                 owner.real_servers.remove(place);
                 self.remove_server(*service, *server, file);
             }
+            Operation::SetTimeouts(timeouts) => {
+                timeouts.check().map_err(|(key, problem)| OperationError::Invalid {
+                    what: key.to_owned(),
+                    problem: problem.to_owned(),
+                })?;
+                timeouts.apply(config);
+                self.timeouts.set(*timeouts, file);
+            }
             Operation::Clear => {
                 for service in config.virtual_servers.iter().map(ServiceName::of).collect::<Vec<_>>() {
                     self.remove_service(service, file);
@@ -169,7 +181,7 @@ impl Edits {
                 config.virtual_servers.clear();
             }
             Operation::Lift => {
-                self.services.clear();
+                *self = Self::default();
                 config.clone_from(file);
             }
         }

@@ -300,3 +300,32 @@ fn an_added_virtual_server_has_no_checks_to_inherit() {
     director.perform(Operation::AddServer { service, server, keys: weight(1) }).unwrap();
     assert_eq!(director.config.virtual_servers[1].real_servers[0].health.checks, []);
 }
+
+#[test]
+fn timeouts_are_kept_apart_from_the_file() {
+    let mut director = Director::new(&FILE.replace("[director]", "[director]\nudp_timeout = \"1m\""));
+    let set = |tcp, tcp_fin, udp| Operation::SetTimeouts(Timeouts { tcp, tcp_fin, udp });
+    let in_force = |director: &Director| {
+        let rules = &director.edits.apply(director.file.clone()).config.director.connection_rules;
+        [rules.tcp_timeout, rules.tcp_fin_timeout, rules.udp_timeout].map(|timeout| timeout.as_secs())
+    };
+    director.perform(set(None, Some(60), Some(90))).unwrap();
+    assert_eq!(in_force(&director), [900, 60, 90]);
+    assert_eq!(director.config.director.connection_rules.udp_timeout.as_secs(), 90);
+    let named: Vec<_> = director.edits.timeouts().named().collect();
+    assert_eq!(named, [("tcp_fin_timeout", 60), ("udp_timeout", 90)]);
+    // The file's own value again is no edit.
+    director.perform(set(Some(600), None, Some(60))).unwrap();
+    assert_eq!(in_force(&director), [600, 60, 60]);
+    assert_eq!(director.edits.timeouts().named().count(), 2);
+    let refused = director.perform(set(None, Some(86_401), None)).unwrap_err().to_string();
+    assert!(refused.starts_with("tcp_fin_timeout: out of range"), "{refused}");
+    assert_eq!(in_force(&director), [600, 60, 60]);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("edits.json");
+    director.edits.write(&path).unwrap();
+    assert_eq!(Edits::read(&path).unwrap(), director.edits);
+    director.perform(Operation::Lift).unwrap();
+    assert_eq!(in_force(&director), [900, 120, 60]);
+    assert!(director.edits.is_empty());
+}

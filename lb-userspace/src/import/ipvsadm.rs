@@ -25,6 +25,8 @@ pub enum Rule {
     Service(Service),
     /// `-a`.
     Server(ServiceKey, Server),
+    /// `--set`, as `lbctl save` prints it: seconds of TCP, of TCP after a FIN, of UDP; 0 for the default.
+    Timeouts([u32; 3]),
 }
 
 /// Why a line is no rule.
@@ -34,7 +36,7 @@ pub enum NoRule {
     #[error("{0}")]
     Usage(#[from] UsageError),
     /// It is another command.
-    #[error("it is neither -A nor -a; a saved table has no others")]
+    #[error("it is neither -A, -a nor --set; a saved table has no others")]
     Other,
 }
 
@@ -55,6 +57,7 @@ pub fn parse_rule(line: &str, names: &dyn Names) -> Result<Option<Rule>, NoRule>
     match ipvsadm::parse(&words, names)? {
         Command::AddService(service) => Ok(Some(Rule::Service(service))),
         Command::AddServer(key, server) => Ok(Some(Rule::Server(key, server))),
+        Command::SetTimeouts { tcp, tcp_fin, udp } => Ok(Some(Rule::Timeouts([tcp, tcp_fin, udp]))),
         Command::EditService(_)
         | Command::DeleteService(_)
         | Command::Clear
@@ -62,7 +65,6 @@ pub fn parse_rule(line: &str, names: &dyn Names) -> Result<Option<Rule>, NoRule>
         | Command::DeleteServer(..)
         | Command::List(_)
         | Command::Zero(_)
-        | Command::SetTimeouts { .. }
         | Command::StartDaemon(_)
         | Command::StopDaemon(_)
         | Command::Restore
@@ -88,7 +90,7 @@ pub fn import(path: &Path, interfaces: &[String], names: &dyn Names) -> std::io:
 
 /// Imports rules; `name` is for messages.
 pub fn import_text(name: &str, text: &str, interfaces: &[String], names: &dyn Names) -> Imported {
-    let mut import = Import { report: Report::default(), services: Vec::new() };
+    let mut import = Import { report: Report::default(), services: Vec::new(), timeouts: Vec::new() };
     import.report.sources.push(Source { name: name.to_owned(), text: text.to_owned() });
     for (number, line) in (1..).zip(text.lines()) {
         let place = Place { file: 0, line: number, column: 1 };
@@ -96,6 +98,7 @@ pub fn import_text(name: &str, text: &str, interfaces: &[String], names: &dyn Na
             Ok(None) => {}
             Ok(Some(Rule::Service(service))) => import.service(&service, line, place),
             Ok(Some(Rule::Server(key, server))) => import.server(key, &server, line, place),
+            Ok(Some(Rule::Timeouts(seconds))) => import.timeouts(seconds, line, place),
             Err(problem) => import.report.add(Fate::NotSupported, place, line.trim(), problem.to_string()),
         }
     }
@@ -116,6 +119,7 @@ struct Found {
 struct Import {
     report: Report,
     services: Vec<Found>,
+    timeouts: Vec<(&'static str, Value, Place)>,
 }
 
 impl Import {
@@ -236,6 +240,22 @@ impl Import {
         }
     }
 
+    fn timeouts(&mut self, seconds: [u32; 3], line: &str, place: Place) {
+        let mut is_changed = false;
+        for (key, seconds) in ["tcp_timeout", "tcp_fin_timeout", "udp_timeout"].into_iter().zip(seconds) {
+            if seconds > 0 {
+                is_changed |= seconds > DAY;
+                let timeout = Duration::from_secs(seconds.min(DAY).into());
+                let text = humantime::format_duration(timeout).to_string();
+                self.timeouts.push((key, Value::text(text), place));
+            }
+        }
+        match is_changed {
+            true => self.report.add(Fate::Changed, place, line.trim(), "a timeout is a day at most"),
+            false => self.report.add(Fate::Taken, place, line.trim(), "[director]"),
+        }
+    }
+
     fn finish(mut self, interfaces: &[String]) -> Imported {
         let start = Place { file: 0, line: 1, column: 1 };
         let mut director = Section::new("[director]", start);
@@ -249,6 +269,9 @@ impl Import {
         }
         let remark = "ipvsadm puts no addresses on the host";
         director.assume("manage_addresses", Value::Flag(false), start, remark);
+        for (key, value, place) in self.timeouts {
+            director.set(key, value, place);
+        }
         let mut sections = vec![director];
         sections
             .extend(self.services.into_iter().filter(|found| !found.is_refused).map(|found| found.section));

@@ -7,7 +7,7 @@ use toml::Value;
 use super::UsageError;
 use super::model::{Forwarding, Granularity, Server, Service, ServiceKey, Transport, Tunnel};
 use crate::config::Protocol;
-use crate::edits::{Keys, Operation, OperationError, ServiceName};
+use crate::edits::{Keys, Operation, OperationError, ServiceName, Timeouts};
 
 /// The schedulers of Linux 6.12.
 const SCHEDULERS: [&str; 15] =
@@ -122,6 +122,12 @@ pub fn server(key: &ServiceKey, server: &Server, is_edit: bool) -> Result<Operat
 /// A director has no such virtual servers.
 pub fn delete_server(key: &ServiceKey, server: SocketAddr) -> Result<Operation, UsageError> {
     Ok(Operation::DeleteServer { service: name(key)?, server })
+}
+
+/// `--set`: seconds, 0 for as it is.
+pub fn timeouts(tcp: u32, tcp_fin: u32, udp: u32) -> Operation {
+    let given = |seconds| Some(seconds).filter(|seconds| *seconds > 0);
+    Operation::SetTimeouts(Timeouts { tcp: given(tcp), tcp_fin: given(tcp_fin), udp: given(udp) })
 }
 
 /// What ipvsadm says when the kernel refuses `operation`.

@@ -2,24 +2,25 @@
 //! limits. The daemon keeps it in the runtime directory, so a listing works when it is down.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use lb_common::net::protocol;
 
-use crate::config::Config;
-use crate::edits::ServiceName;
+use crate::config::{Config, Protocol};
 use crate::plane::desired::ServiceKey;
-
-const SCHEMA: &str = "lbctl/services/v1";
+use crate::save::{Saved, SavedService, SavedTimeouts};
 
 /// Of all virtual servers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Attributes(BTreeMap<ServiceKey, OfService>);
+pub struct Attributes {
+    services: BTreeMap<ServiceKey, OfService>,
+    /// The tables have these in ticks of more than a second.
+    timeouts: Option<SavedTimeouts>,
+}
 
 /// Of one virtual server.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OfService {
     /// The scheduler's `fallback` flag.
     pub fallback: bool,
@@ -36,85 +37,81 @@ pub struct OfService {
 }
 
 /// Of one real server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OfServer {
     /// Address and port.
-    pub address: std::net::SocketAddr,
+    pub address: SocketAddr,
     /// 0: no limit.
     pub upper_threshold: u32,
     /// 0: three quarters of the upper one.
     pub lower_threshold: u32,
 }
 
-#[derive(Serialize, Deserialize)]
-struct File {
-    schema: String,
-    services: Vec<(ServiceName, OfService)>,
-}
-
 impl Attributes {
     /// Of a configuration; each address of a group is a virtual server of its own.
     pub fn of(config: &Config) -> Self {
-        let mut all = BTreeMap::new();
-        for server in &config.virtual_servers {
-            let keys = &server.scheduling;
-            let of_service = OfService {
-                fallback: keys.scheduler_flags.fallback,
-                port: keys.scheduler_flags.port,
-                persistent: keys
-                    .persistence
-                    .map(|found| u32::try_from(found.timeout.as_secs()).unwrap_or(u32::MAX)),
-                prefix: keys.persistence.map_or(0, |found| found.prefix),
-                one_packet: keys.one_packet,
-                servers: server
-                    .real_servers
-                    .iter()
-                    .map(|real| OfServer {
-                        address: std::net::SocketAddr::new(real.address, real.port),
-                        upper_threshold: real.thresholds.upper,
-                        lower_threshold: real.thresholds.lower,
-                    })
-                    .collect(),
-            };
-            let key = ServiceKey::from(ServiceName::of(server));
-            let also = keys.group.iter().flat_map(|group| &group.addresses);
-            for (address, port) in also {
-                let key = ServiceKey { address: *address, port: *port, ..key };
-                all.insert(key, of_service.clone());
-            }
-            all.insert(key, of_service);
-        }
-        Self(all)
+        Self::from(&Saved::of(config))
     }
 
     /// Of a virtual server; defaults if it is not known.
     pub fn service(&self, key: &ServiceKey) -> OfService {
-        self.0.get(key).cloned().unwrap_or_default()
+        self.services.get(key).cloned().unwrap_or_default()
     }
 
-    /// Reads them; an absent file, or one of another version, means none.
+    /// Timeouts of connections, to the second; `None` if they are not known.
+    pub fn timeouts(&self) -> Option<SavedTimeouts> {
+        self.timeouts
+    }
+
+    /// Reads them from the record of what is served; without one there are none.
     pub fn read(path: &Path) -> Self {
-        let file: Option<File> = fs::read(path).ok().and_then(|text| serde_json::from_slice(&text).ok());
-        let services = file.filter(|file| file.schema == SCHEMA).map(|file| file.services);
-        Self(services.into_iter().flatten().map(|(name, found)| (ServiceKey::from(name), found)).collect())
+        Saved::read(path).as_ref().map(Self::from).unwrap_or_default()
     }
+}
 
-    /// Replaces the file at once.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be written.
-    pub fn write(&self, path: &Path) -> io::Result<()> {
-        let services = self.0.iter().map(|(key, found)| (key.name(), found.clone())).collect();
-        let new = path.with_extension("new");
-        fs::write(&new, serde_json::to_vec(&File { schema: SCHEMA.to_owned(), services })?)?;
-        fs::rename(new, path)
+impl From<&Saved> for Attributes {
+    fn from(saved: &Saved) -> Self {
+        let services = saved.virtual_servers.iter().map(|service| (key(service), OfService::from(service)));
+        Self { services: services.collect(), timeouts: Some(saved.timeouts) }
+    }
+}
+
+fn key(service: &SavedService) -> ServiceKey {
+    let is_udp = service.protocol == Protocol::Udp.as_str();
+    ServiceKey {
+        protocol: if is_udp { protocol::UDP } else { protocol::TCP },
+        address: service.address.ip(),
+        port: service.address.port(),
+    }
+}
+
+impl From<&SavedService> for OfService {
+    fn from(service: &SavedService) -> Self {
+        let has = |end: &str| service.scheduler_flags.iter().any(|flag| flag.ends_with(end));
+        let persistent = service.persistence_timeout;
+        let whole = if service.address.is_ipv4() { 32 } else { 128 };
+        Self {
+            fallback: has("-fallback"),
+            port: has("-port"),
+            persistent: persistent.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),
+            prefix: persistent.map_or(0, |_| service.persistence_granularity.unwrap_or(whole)),
+            one_packet: service.one_packet,
+            servers: service
+                .real_servers
+                .iter()
+                .map(|real| OfServer {
+                    address: real.address,
+                    upper_threshold: real.upper_threshold,
+                    lower_threshold: real.lower_threshold,
+                })
+                .collect(),
+        }
     }
 }
 
 impl OfService {
     /// Of a real server; defaults if it is not known.
-    pub fn server(&self, address: std::net::SocketAddr) -> OfServer {
+    pub fn server(&self, address: SocketAddr) -> OfServer {
         let found = self.servers.iter().find(|server| server.address == address).copied();
         found.unwrap_or(OfServer { address, upper_threshold: 0, lower_threshold: 0 })
     }

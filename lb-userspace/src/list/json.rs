@@ -12,7 +12,7 @@ use super::drops::Counter;
 use super::rates::Rate;
 use super::snapshot::{Link, MaxConnections, Snapshot, live_connections};
 use super::{Beside, ListArgs, ListError, Source};
-use crate::edits::{Origin, ServiceName};
+use crate::edits::{Edits, Origin, ServiceName};
 use crate::ipvsadm::SchedulerFlags;
 use crate::orders::Held;
 use crate::plane::desired::ServiceKey;
@@ -265,11 +265,18 @@ struct Timeouts {
     tcp: u128,
     tcp_fin: u128,
     udp: u128,
+    /// The keys of those that were set at run time.
+    edited: Vec<&'static str>,
 }
 
 /// Timeouts in seconds.
-pub(super) fn timeouts([tcp, tcp_fin, udp]: [u128; 3], out: &mut impl Write) -> Result<(), ListError> {
-    pretty(&Timeouts { schema: "lbctl/timeouts/v1", tcp, tcp_fin, udp }, out)
+pub(super) fn timeouts(
+    [tcp, tcp_fin, udp]: [u128; 3],
+    edits: &Edits,
+    out: &mut impl Write,
+) -> Result<(), ListError> {
+    let edited = edits.timeouts().named().map(|(name, _)| name).collect();
+    pretty(&Timeouts { schema: "lbctl/timeouts/v1", tcp, tcp_fin, udp, edited }, out)
 }
 
 fn pretty(value: &impl Serialize, out: &mut impl Write) -> Result<(), ListError> {

@@ -251,14 +251,22 @@ fn write<S: Source>(
         return drops::write(args, source, out);
     }
     if args.timeout {
-        let [tcp, tcp_fin, udp] = [State::ESTABLISHED, State::FIN_WAIT, State::UDP].map(|state| {
+        let ticks = [State::ESTABLISHED, State::FIN_WAIT, State::UDP].map(|state| {
             let ticks = source.settings().timeouts[state.number() & 15].load();
             (u128::from(ticks) * u128::from(Ticks::NANOSECONDS) + 500_000_000) / 1_000_000_000
         });
-        return match args.json {
-            true => json::timeouts([tcp, tcp_fin, udp], out),
-            false => Ok(writeln!(out, "Timeout (tcp tcpfin udp): {tcp} {tcp_fin} {udp}")?),
-        };
+        let known = beside.attributes.timeouts();
+        let [tcp, tcp_fin, udp] =
+            known.map_or(ticks, |known| [known.tcp, known.tcp_fin, known.udp].map(u128::from));
+        if args.json {
+            return json::timeouts([tcp, tcp_fin, udp], &beside.edits, out);
+        }
+        writeln!(out, "Timeout (tcp tcpfin udp): {tcp} {tcp_fin} {udp}")?;
+        if !args.plain {
+            out.flush()?;
+            text::note_on_timeouts(&beside.edits, notes)?;
+        }
+        return Ok(());
     }
     if args.daemon {
         return Ok(());

@@ -206,6 +206,14 @@ pub(super) fn note_on_edits(edits: &Edits, notes: &mut dyn Write) -> io::Result<
             "virtual server {service}: real server {server} is in the configuration, but was taken out at run time"
         )?;
     }
+    note_on_timeouts(edits, notes)
+}
+
+/// Says on standard error which timeouts are not those of the file.
+pub(super) fn note_on_timeouts(edits: &Edits, notes: &mut dyn Write) -> io::Result<()> {
+    for (name, seconds) in edits.timeouts().named() {
+        writeln!(notes, "{name} was set to {seconds} s at run time; the configuration has another")?;
+    }
     Ok(())
 }
 

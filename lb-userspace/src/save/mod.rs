@@ -1,11 +1,13 @@
 //! What a director serves, as `lbctl save` prints it: TOML or the rules of `ipvsadm -S`.
 
+mod record;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, Forwarding, Protocol, VirtualServer};
+use crate::config::{Config, ConnectionRules, Forwarding, OnFailure, Protocol, VirtualServer};
 use crate::import::document::{Section, Value, plain};
 use crate::import::report::Place;
 use crate::ipvsadm::{self, Granularity, SchedulerFlags, Server, Service, ServiceKey, Transport, Tunnel};
@@ -24,8 +26,25 @@ pub struct Saved {
     pub interfaces: Vec<String>,
     /// `manage_addresses`.
     pub manage_addresses: bool,
+    /// Of all connections.
+    pub timeouts: SavedTimeouts,
+    /// `expire_quiescent_template`.
+    pub expire_quiescent_template: bool,
+    /// `expire_nodest_conn`.
+    pub expire_nodest_conn: bool,
     /// As `ipvsadm` sorts them: by family, protocol, address and port.
     pub virtual_servers: Vec<SavedService>,
+}
+
+/// Seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedTimeouts {
+    /// `tcp_timeout`.
+    pub tcp: u64,
+    /// `tcp_fin_timeout`.
+    pub tcp_fin: u64,
+    /// `udp_timeout`.
+    pub udp: u64,
 }
 
 /// A virtual server.
@@ -45,6 +64,8 @@ pub struct SavedService {
     pub persistence_granularity: Option<u8>,
     /// Each datagram is scheduled on its own.
     pub one_packet: bool,
+    /// "keep", "drop" or "reset".
+    pub on_failure: String,
     /// By address and port.
     pub real_servers: Vec<SavedServer>,
 }
@@ -72,27 +93,35 @@ impl Saved {
             let address = service.address;
             (address.is_ipv6(), service.protocol.clone(), address.ip(), address.port())
         });
+        let rules = &config.director.connection_rules;
         Self {
             schema: SCHEMA.to_owned(),
             router_id: config.director.router_id.clone(),
             interfaces: config.director.interfaces.clone(),
             manage_addresses: config.director.manage_addresses,
+            timeouts: SavedTimeouts::of(rules),
+            expire_quiescent_template: rules.expire_quiescent_template,
+            expire_nodest_conn: rules.expire_nodest_conn,
             virtual_servers,
         }
     }
 
-    /// As `ipvsadm -Sn` prints them; `thresholds`, which that leaves out, only if asked for.
-    pub fn rules(&self, thresholds: bool) -> Vec<String> {
+    /// As `ipvsadm -Sn` prints them. What that leaves out, thresholds and timeouts, only if `is_whole`.
+    pub fn rules(&self, is_whole: bool) -> Vec<String> {
         let mut rules = Vec::new();
+        let SavedTimeouts { tcp, tcp_fin, udp } = self.timeouts;
+        if is_whole && self.timeouts != SavedTimeouts::of(&ConnectionRules::default()) {
+            rules.push(format!("--set {tcp} {tcp_fin} {udp}"));
+        }
         for service in &self.virtual_servers {
             let rule = service.rule();
             rules.push(rule.to_string());
-            rules.extend(service.real_servers.iter().map(|server| server.rule(&rule.key, thresholds)));
+            rules.extend(service.real_servers.iter().map(|server| server.rule(&rule.key, is_whole)));
         }
         rules
     }
 
-    /// As our configuration.
+    /// As our configuration. Timeouts and what is like them only where they differ from the defaults.
     pub fn toml(&self) -> String {
         let place = Place::default();
         let mut director = Section::new("[director]", place);
@@ -101,10 +130,44 @@ impl Saved {
             director.set("interfaces", Value::texts(&self.interfaces), place);
         }
         director.set("manage_addresses", Value::Flag(self.manage_addresses), place);
+        let usual = ConnectionRules::default();
+        let usual_timeouts = SavedTimeouts::of(&usual).named();
+        for ((key, seconds), (_, usual)) in self.timeouts.named().into_iter().zip(usual_timeouts) {
+            if seconds != usual {
+                director.set(key, span(seconds), place);
+            }
+        }
+        for (key, is_set, is_usual) in [
+            ("expire_quiescent_template", self.expire_quiescent_template, usual.expire_quiescent_template),
+            ("expire_nodest_conn", self.expire_nodest_conn, usual.expire_nodest_conn),
+        ] {
+            if is_set != is_usual {
+                director.set(key, Value::Flag(is_set), place);
+            }
+        }
         let mut sections = vec![director];
         sections.extend(self.virtual_servers.iter().map(SavedService::section));
         plain(&sections)
     }
+}
+
+impl SavedTimeouts {
+    fn of(rules: &ConnectionRules) -> Self {
+        Self {
+            tcp: rules.tcp_timeout.as_secs(),
+            tcp_fin: rules.tcp_fin_timeout.as_secs(),
+            udp: rules.udp_timeout.as_secs(),
+        }
+    }
+
+    fn named(self) -> [(&'static str, u64); 3] {
+        [("tcp_timeout", self.tcp), ("tcp_fin_timeout", self.tcp_fin), ("udp_timeout", self.udp)]
+    }
+}
+
+/// A duration as the configuration has it.
+fn span(seconds: u64) -> Value {
+    Value::text(humantime::format_duration(Duration::from_secs(seconds)).to_string())
 }
 
 /// One for each address of a virtual server.
@@ -136,6 +199,7 @@ fn services(server: &VirtualServer) -> Vec<SavedService> {
             .map(|persistence| persistence.prefix)
             .filter(|prefix| *prefix != if address.is_ipv4() { 32 } else { 128 }),
         one_packet: scheduling.one_packet,
+        on_failure: scheduling.on_failure.as_str().to_owned(),
         real_servers: real_servers.clone(),
     };
     server.endpoints().into_iter().map(one).collect()
@@ -173,14 +237,16 @@ impl SavedService {
         let forwarding = self.real_servers.first().map_or("dr", |server| server.forwarding.as_str());
         section.set("forwarding", Value::text(forwarding), place);
         if let Some(seconds) = self.persistence_timeout {
-            let text = humantime::format_duration(Duration::from_secs(seconds)).to_string();
-            section.set("persistence_timeout", Value::text(text), place);
+            section.set("persistence_timeout", span(seconds), place);
         }
         if let Some(bits) = self.persistence_granularity {
             section.set("persistence_granularity", Value::Number(bits.into()), place);
         }
         if self.one_packet {
             section.set("one_packet", Value::Flag(true), place);
+        }
+        if self.on_failure != OnFailure::default().as_str() {
+            section.set("on_failure", Value::text(&self.on_failure), place);
         }
         section.inner = self.real_servers.iter().map(|server| server.section(forwarding)).collect();
         section

@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::Director;
 use crate::config::{Config, RealServer};
 use crate::edits::{Edited, Edits, Operation, OperationError, ServiceName};
-use crate::list::attributes::Attributes;
 
 /// How long an edit waits for the MACs of new real servers: a script of many must not be slow.
 const RESOLVE_FOR: Duration = Duration::from_millis(300);
@@ -83,10 +82,10 @@ impl Director {
         }
     }
 
-    /// Leaves for listings what the tables do not say. One that lacks it shows defaults.
-    pub(super) fn show_attributes(&self) {
-        let path = self.instance.services_file();
-        if let Err(error) = Attributes::of(&self.config).write(&path) {
+    /// Leaves for listings and `lbctl save` what the tables do not say. A listing that lacks it shows defaults.
+    pub(super) fn record_saved(&self) {
+        let path = self.instance.saved_file();
+        if let Err(error) = self.saved().write(&path) {
             tracing::error!("{}: {error}", path.display());
         }
     }

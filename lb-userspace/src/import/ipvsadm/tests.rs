@@ -34,6 +34,7 @@ fn rules_of_every_kind_are_read_and_printed_alike() {
         .map(|line| match parse_rule(line, &NoNames).unwrap().unwrap() {
             Rule::Service(service) => format!("{service}\n"),
             Rule::Server(key, server) => format!("{}\n", server.rule(&key, false)),
+            Rule::Timeouts(_) => panic!("{line}"),
         })
         .collect();
     assert_eq!(printed, ALL_KINDS);
@@ -69,7 +70,8 @@ fn what_is_imported_is_saved_alike_and_the_rest_is_reported() {
 
 #[test]
 fn what_is_saved_as_toml_means_the_same() {
-    let rules = "-A -t 10.0.0.1:80 -s wlc -p 50 -M 255.255.255.0\n\
+    let rules = "--set 900 60 120\n\
+                 -A -t 10.0.0.1:80 -s wlc -p 50 -M 255.255.255.0\n\
                  -a -t 10.0.0.1:80 -r 10.0.0.2:8080 -m -w 4 -x 100 -y 50\n\
                  -a -t 10.0.0.1:80 -r 10.0.0.3:80 -g -w 0\n\
                  -A -t [2001:db8::1]:443 -s mh -p 120 -M 64 -b mh-port\n\
