@@ -1,4 +1,5 @@
-//! Writes the manual pages and shell completions of `lbctl` below a directory: `generate DIR`.
+//! Writes the manual pages and shell completions of `lbctl` below a directory: `generate DIR`; or makes the tables of
+//! the configuration's reference anew: `generate --reference docs/config.md`.
 
 use std::fs;
 use std::io;
@@ -8,9 +9,18 @@ use anyhow::Context as _;
 use clap_complete::Shell;
 
 fn main() -> anyhow::Result<()> {
-    let directory = std::env::args_os().nth(1).map(PathBuf::from).context("usage: generate DIR")?;
+    let mut words = std::env::args_os().skip(1).map(PathBuf::from);
+    let directory = words.next().context("usage: generate DIR | generate --reference FILE")?;
+    if directory.as_os_str() == "--reference" {
+        return reference(&words.next().context("usage: generate --reference FILE")?);
+    }
     manual(&directory.join("man"))?;
     completions(&directory.join("completions")).context("completions")
+}
+
+fn reference(path: &Path) -> anyhow::Result<()> {
+    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    fs::write(path, lb_userspace::config::reference(&text)).with_context(|| path.display().to_string())
 }
 
 /// One page for `lbctl`, one for each command: `lbctl-server-add.8`.

@@ -36,6 +36,7 @@ use std::path::Path;
 use toml::de::DeTable;
 
 pub(crate) use diagnostics::Sources;
+pub use schema::reference::fill as reference;
 pub use diagnostics::{ConfigError, Diagnostic, Related, Severity, wants_color};
 pub use model::{
     Config, Director, Forwarding, Protocol, RealServer, Scheduler, UpDown, VirtualServer, XdpMode,

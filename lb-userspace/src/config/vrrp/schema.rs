@@ -1,67 +1,98 @@
 //! The sections of VRRP and their keys.
 
-use super::super::schema::{Key, Section};
+mod groups;
+mod instance;
 
-const fn key(name: &'static str, example: &'static str) -> Key {
-    Key { name, example }
-}
+use super::super::schema::{Key, Section, key};
+pub(in crate::config) use groups::{FILE, PROCESS, SCRIPT, SYNC_GROUP};
+pub(in crate::config) use instance::INSTANCE;
 
 pub(in crate::config) const VRRP: Section = Section {
     header: "[vrrp]",
     keys: &[
-        key("version", "version = 2"),
-        key("garp_delay", "garp_delay = \"5s\""),
-        key("garp_repeat", "garp_repeat = 5"),
-        key("garp_refresh", "garp_refresh = \"60s\""),
-        key("garp_refresh_repeat", "garp_refresh_repeat = 1"),
-        key("garp_lower_priority_delay", "garp_lower_priority_delay = \"5s\""),
-        key("garp_lower_priority_repeat", "garp_lower_priority_repeat = 5"),
-        key("garp_interval", "garp_interval = \"1ms\""),
-        key("startup_delay", "startup_delay = \"5s\""),
-        key("compare_configuration", "compare_configuration = true"),
-        key("compare_port", "compare_port = 3112"),
-    ],
-};
-
-pub(in crate::config) const INSTANCE: Section = Section {
-    header: "[[vrrp_instance]]",
-    keys: &[
-        key("name", "name = \"VI_1\""),
-        key("interface", "interface = \"eth0\""),
-        key("virtual_router_id", "virtual_router_id = 51"),
-        key("state", "state = \"backup\""),
-        key("priority", "priority = 100"),
-        key("advert_interval", "advert_interval = \"1s\""),
-        key("version", "version = 2"),
-        key("auth_pass", "auth_pass = \"1111\""),
-        key("virtual_addresses", "virtual_addresses = [\"192.168.4.15/24\"]"),
-        key("excluded_addresses", "excluded_addresses = [\"192.168.4.16/24\"]"),
-        key("source_address", "source_address = \"192.168.4.2\""),
-        key("unicast_peers", "unicast_peers = [\"192.168.4.3\"]"),
-        key("unicast_ttl", "unicast_ttl = 255"),
-        key("nopreempt", "nopreempt = false"),
-        key("preempt_delay", "preempt_delay = \"0s\""),
-        key("accept", "accept = true"),
-        key("use_vmac", "use_vmac = false"),
-        key("garp_delay", "garp_delay = \"5s\""),
-        key("garp_repeat", "garp_repeat = 5"),
-        key("garp_refresh", "garp_refresh = \"60s\""),
-        key("garp_refresh_repeat", "garp_refresh_repeat = 1"),
-        key("garp_lower_priority_delay", "garp_lower_priority_delay = \"5s\""),
-        key("garp_lower_priority_repeat", "garp_lower_priority_repeat = 5"),
-        key("track_interfaces", "track_interfaces = [\"eth1\"]"),
-        key("track_scripts", "track_scripts = [\"check_nginx\"]"),
-        key("track_processes", "track_processes = [\"nginx\"]"),
-        key("track_files", "track_files = [\"maintenance\"]"),
-        key("track_virtual_servers", "track_virtual_servers = [\"192.168.4.15:80/tcp\"]"),
-        key("virtual_routes", "virtual_routes = [\"10.0.0.0/8 via 192.168.4.254\"]"),
-        key("virtual_rules", "virtual_rules = [\"from 192.168.4.15 lookup 100 priority 1000\"]"),
-        key("notify", "notify = \"/usr/local/bin/vrrp-changed\""),
-        key("notify_master", "notify_master = \"/usr/local/bin/vrrp-master\""),
-        key("notify_backup", "notify_backup = \"/usr/local/bin/vrrp-backup\""),
-        key("notify_fault", "notify_fault = \"/usr/local/bin/vrrp-fault\""),
-        key("notify_stop", "notify_stop = \"/usr/local/bin/vrrp-stop\""),
-        key("email_alert", "email_alert = false"),
+        key(
+            "version",
+            "version = 2",
+            "integer",
+            "`2`",
+            "2, 3",
+            "Of IPv4 instances that do not write theirs. IPv6 is version 3.",
+        ),
+        key(
+            "garp_delay",
+            "garp_delay = \"5s\"",
+            "string",
+            "`\"5s\"`",
+            "to 1000 s",
+            "After becoming master, the second burst of gratuitous ARPs (IPv6: unsolicited neighbour \
+             advertisements) is sent so much later. `\"0s\"`: there is none.",
+        ),
+        key("garp_repeat", "garp_repeat = 5", "integer", "`5`", "1 to 100", "Per address and burst."),
+        key(
+            "garp_refresh",
+            "garp_refresh = \"60s\"",
+            "string",
+            "`\"0s\"`",
+            "to a day",
+            "How often a master repeats them. `\"0s\"`: never.",
+        ),
+        key(
+            "garp_refresh_repeat",
+            "garp_refresh_repeat = 1",
+            "integer",
+            "`1`",
+            "1 to 100",
+            "Per address and repetition.",
+        ),
+        key(
+            "garp_lower_priority_delay",
+            "garp_lower_priority_delay = \"5s\"",
+            "string",
+            "`garp_delay`",
+            "to 1000 s",
+            "As `garp_delay`, after someone else was master too.",
+        ),
+        key(
+            "garp_lower_priority_repeat",
+            "garp_lower_priority_repeat = 5",
+            "integer",
+            "`garp_repeat`",
+            "0 to 100",
+            "As `garp_repeat`, after someone else was master too.",
+        ),
+        key(
+            "garp_interval",
+            "garp_interval = \"1ms\"",
+            "string",
+            "`\"0s\"`",
+            "to 1 s",
+            "Between two of them.",
+        ),
+        key(
+            "startup_delay",
+            "startup_delay = \"5s\"",
+            "string",
+            "`\"0s\"`",
+            "to a day",
+            "After the daemon's start this director stays out of every election for so long.",
+        ),
+        key(
+            "compare_configuration",
+            "compare_configuration = true",
+            "boolean",
+            "`true`",
+            "",
+            "Whether directors tell each other a digest of what must be the same on them, and warn when \
+             it is not. keepalived does not take part.",
+        ),
+        key(
+            "compare_port",
+            "compare_port = 3112",
+            "integer",
+            "`3112`",
+            "1 to 65,535",
+            "The UDP port on which they do.",
+        ),
     ],
 };
 
@@ -69,10 +100,10 @@ pub(in crate::config) const INSTANCE: Section = Section {
 pub(in crate::config) const ADDRESS: Section = Section {
     header: "a virtual address",
     keys: &[
-        key("address", "{ address = \"192.168.4.15/24\" }"),
-        key("interface", "{ address = \"192.168.4.15/24\", interface = \"eth0\" }"),
-        key("scope", "{ address = \"192.168.4.15/24\", scope = \"global\" }"),
-        key("label", "{ address = \"192.168.4.15/24\", label = \"eth0:1\" }"),
+        Key::part("address", "{ address = \"192.168.4.15/24\" }"),
+        Key::part("interface", "{ address = \"192.168.4.15/24\", interface = \"eth0\" }"),
+        Key::part("scope", "{ address = \"192.168.4.15/24\", scope = \"global\" }"),
+        Key::part("label", "{ address = \"192.168.4.15/24\", label = \"eth0:1\" }"),
     ],
 };
 
@@ -80,65 +111,9 @@ pub(in crate::config) const ADDRESS: Section = Section {
 pub(in crate::config) const TRACKED: Section = Section {
     header: "what is tracked",
     keys: &[
-        key("name", "{ name = \"check_nginx\" }"),
-        key("weight", "{ name = \"check_nginx\", weight = -20 }"),
-        key("reverse", "{ name = \"check_nginx\", weight = -20, reverse = true }"),
-    ],
-};
-
-pub(in crate::config) const SYNC_GROUP: Section = Section {
-    header: "[[vrrp_sync_group]]",
-    keys: &[
-        key("name", "name = \"VG_1\""),
-        key("members", "members = [\"VI_1\", \"VI_2\"]"),
-        key("track_interfaces", "track_interfaces = [\"eth1\"]"),
-        key("track_scripts", "track_scripts = [\"check_nginx\"]"),
-        key("track_processes", "track_processes = [\"nginx\"]"),
-        key("track_files", "track_files = [\"maintenance\"]"),
-        key("track_virtual_servers", "track_virtual_servers = [\"192.168.4.15:80/tcp\"]"),
-        key("weighted_tracking", "weighted_tracking = false"),
-        key("notify", "notify = \"/usr/local/bin/vrrp-changed\""),
-        key("notify_master", "notify_master = \"/usr/local/bin/vrrp-master\""),
-        key("notify_backup", "notify_backup = \"/usr/local/bin/vrrp-backup\""),
-        key("notify_fault", "notify_fault = \"/usr/local/bin/vrrp-fault\""),
-        key("notify_stop", "notify_stop = \"/usr/local/bin/vrrp-stop\""),
-        key("email_alert", "email_alert = false"),
-    ],
-};
-
-pub(in crate::config) const SCRIPT: Section = Section {
-    header: "[[vrrp_script]]",
-    keys: &[
-        key("name", "name = \"check_nginx\""),
-        key("command", "command = \"/usr/local/bin/check-nginx\""),
-        key("interval", "interval = \"1s\""),
-        key("timeout", "timeout = \"1s\""),
-        key("rise", "rise = 1"),
-        key("fall", "fall = 1"),
-        key("weight", "weight = 0"),
-        key("user", "user = \"nobody\""),
-        key("init_fail", "init_fail = false"),
-    ],
-};
-
-pub(in crate::config) const PROCESS: Section = Section {
-    header: "[[vrrp_track_process]]",
-    keys: &[
-        key("name", "name = \"nginx\""),
-        key("process", "process = \"nginx\""),
-        key("weight", "weight = 0"),
-        key("quorum", "quorum = 1"),
-        key("delay", "delay = \"0s\""),
-    ],
-};
-
-pub(in crate::config) const FILE: Section = Section {
-    header: "[[vrrp_track_file]]",
-    keys: &[
-        key("name", "name = \"maintenance\""),
-        key("file", "file = \"/run/maintenance\""),
-        key("weight", "weight = 1"),
-        key("init", "init = 0"),
+        Key::part("name", "{ name = \"check_nginx\" }"),
+        Key::part("weight", "{ name = \"check_nginx\", weight = -20 }"),
+        Key::part("reverse", "{ name = \"check_nginx\", weight = -20, reverse = true }"),
     ],
 };
 

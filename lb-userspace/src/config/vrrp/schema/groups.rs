@@ -1,0 +1,206 @@
+//! The keys of sync groups and of what is tracked.
+
+use super::super::super::schema::{Section, key};
+
+pub(in crate::config) const SYNC_GROUP: Section = Section {
+    header: "[[vrrp_sync_group]]",
+    keys: &[
+        key(
+            "name",
+            "name = \"VG_1\"",
+            "string",
+            "required",
+            "1 to 64 bytes",
+            "In logs, lists, and arguments of notifications.",
+        ),
+        key(
+            "members",
+            "members = [\"VI_1\", \"VI_2\"]",
+            "array of strings",
+            "required",
+            "names of instances",
+            "",
+        ),
+        key(
+            "track_interfaces",
+            "track_interfaces = [\"eth1\"]",
+            "array",
+            "none",
+            "",
+            "As an instance's, for all members.",
+        ),
+        key(
+            "track_scripts",
+            "track_scripts = [\"check_nginx\"]",
+            "array",
+            "none",
+            "",
+            "As an instance's, for all members.",
+        ),
+        key(
+            "track_processes",
+            "track_processes = [\"nginx\"]",
+            "array",
+            "none",
+            "",
+            "As an instance's, for all members.",
+        ),
+        key(
+            "track_files",
+            "track_files = [\"maintenance\"]",
+            "array",
+            "none",
+            "",
+            "As an instance's, for all members.",
+        ),
+        key(
+            "track_virtual_servers",
+            "track_virtual_servers = [\"192.168.4.15:80/tcp\"]",
+            "array",
+            "none",
+            "",
+            "As an instance's, for all members.",
+        ),
+        key(
+            "weighted_tracking",
+            "weighted_tracking = false",
+            "boolean",
+            "`false`",
+            "",
+            "Whether weights other than 0 count for members.",
+        ),
+        key(
+            "notify",
+            "notify = \"/usr/local/bin/vrrp-changed\"",
+            "string",
+            "none",
+            "a command",
+            "As an instance's.",
+        ),
+        key(
+            "notify_master",
+            "notify_master = \"/usr/local/bin/vrrp-master\"",
+            "string",
+            "none",
+            "a command",
+            "As an instance's.",
+        ),
+        key(
+            "notify_backup",
+            "notify_backup = \"/usr/local/bin/vrrp-backup\"",
+            "string",
+            "none",
+            "a command",
+            "As an instance's.",
+        ),
+        key(
+            "notify_fault",
+            "notify_fault = \"/usr/local/bin/vrrp-fault\"",
+            "string",
+            "none",
+            "a command",
+            "As an instance's.",
+        ),
+        key(
+            "notify_stop",
+            "notify_stop = \"/usr/local/bin/vrrp-stop\"",
+            "string",
+            "none",
+            "a command",
+            "As an instance's.",
+        ),
+        key("email_alert", "email_alert = false", "boolean", "`false`", "", "As an instance's."),
+    ],
+};
+
+pub(in crate::config) const SCRIPT: Section = Section {
+    header: "[[vrrp_script]]",
+    keys: &[
+        key("name", "name = \"check_nginx\"", "string", "required", "1 to 64 bytes", ""),
+        key(
+            "command",
+            "command = \"/usr/local/bin/check-nginx\"",
+            "string",
+            "required",
+            "a program and its arguments",
+            "Quotes keep spaces; there is no shell. Exit status 0 is good, all else has failed.",
+        ),
+        key(
+            "interval",
+            "interval = \"1s\"",
+            "string",
+            "`\"1s\"`",
+            "10 ms to a day",
+            "From one start to the next; one that still runs is not started again.",
+        ),
+        key(
+            "timeout",
+            "timeout = \"1s\"",
+            "string",
+            "`interval`",
+            "10 ms to a day",
+            "Then it is ended with all its processes, and has failed.",
+        ),
+        key("rise", "rise = 1", "integer", "`1`", "from 1", "So many successes in a row are good."),
+        key("fall", "fall = 1", "integer", "`1`", "from 1", "So many failures in a row have failed."),
+        key("weight", "weight = 0", "integer", "`0`", "-253 to 253", "Where an entry has none of its own."),
+        key("user", "user = \"nobody\"", "string", "the daemon's", "a user's name", "Whom it runs as."),
+        key("init_fail", "init_fail = false", "boolean", "`false`", "", "It has failed until it was good."),
+    ],
+};
+
+pub(in crate::config) const PROCESS: Section = Section {
+    header: "[[vrrp_track_process]]",
+    keys: &[
+        key("name", "name = \"nginx\"", "string", "required", "1 to 64 bytes", ""),
+        key(
+            "process",
+            "process = \"nginx\"",
+            "string",
+            "required",
+            "a program's name or path",
+            "As `ps -C` has it, or with a slash its whole path.",
+        ),
+        key("weight", "weight = 0", "integer", "`0`", "-253 to 253", "Where an entry has none of its own."),
+        key("quorum", "quorum = 1", "integer", "`1`", "1 to 65,535", "Fewer processes are a failure."),
+        key(
+            "delay",
+            "delay = \"0s\"",
+            "string",
+            "`\"0s\"`",
+            "to an hour",
+            "A change counts when it has lasted so long.",
+        ),
+    ],
+};
+
+pub(in crate::config) const FILE: Section = Section {
+    header: "[[vrrp_track_file]]",
+    keys: &[
+        key("name", "name = \"maintenance\"", "string", "required", "1 to 64 bytes", ""),
+        key(
+            "file",
+            "file = \"/run/maintenance\"",
+            "string",
+            "required",
+            "an absolute path",
+            "It has a number. No file, or no number, is 0.",
+        ),
+        key(
+            "weight",
+            "weight = 1",
+            "integer",
+            "`1`",
+            "-253 to 253",
+            "Times the number is added to the priority. 0: any number but 0 is a fault.",
+        ),
+        key(
+            "init",
+            "init = 0",
+            "integer",
+            "none",
+            "32 bits",
+            "Written at the start if there is no such file.",
+        ),
+    ],
+};
