@@ -51,7 +51,7 @@ struct ServiceOnly {
 
 #[derive(Debug, Args)]
 struct NameArgs {
-    /// The virtual server. Without a port: the any-port one. IPv6 with a port is written \[ADDR\]:PORT
+    /// The virtual server. Without a port: the any-port one. IPv6 with a port is written `[ADDR]:PORT`
     #[arg(value_name = "VIP[:PORT]", value_parser = parse_endpoint)]
     virtual_server: SocketAddr,
     /// The virtual server's protocol is UDP, not TCP

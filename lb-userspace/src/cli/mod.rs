@@ -64,7 +64,7 @@ enum Command {
     SetWeight(orders::SetWeightArgs),
     /// Say what a reload would change
     Diff(diff::DiffArgs),
-    /// Print what the running director serves, as a configuration or as ipvsadm's rules
+    /// Print what the director serves, as a configuration or as ipvsadm's rules
     Save(save::SaveArgs),
     /// Make a configuration of keepalived's or ipvsadm's, and say what changes
     Import(import::ImportArgs),

@@ -64,8 +64,11 @@ pub(super) async fn run(args: &SaveArgs, out: &mut impl Write) -> anyhow::Result
 
 /// What the daemon serves; without one, what the last one left in the tables.
 pub(super) async fn saved(instance: &Instance) -> anyhow::Result<Saved> {
-    if Lock::is_held(instance) {
-        return client::call(&instance.socket(), Method::GET, "/v1/saved").await;
+    // A daemon that does not answer, because it is ending or starting, has left it too.
+    if Lock::is_held(instance)
+        && let Ok(saved) = client::call(&instance.socket(), Method::GET, "/v1/saved").await
+    {
+        return Ok(saved);
     }
     Saved::read(&instance.saved_file()).with_context(|| {
         format!(

@@ -36,7 +36,6 @@ use std::path::Path;
 use toml::de::DeTable;
 
 pub(crate) use diagnostics::Sources;
-pub use schema::reference::fill as reference;
 pub use diagnostics::{ConfigError, Diagnostic, Related, Severity, wants_color};
 pub use model::{
     Config, Director, Forwarding, Protocol, RealServer, Scheduler, UpDown, VirtualServer, XdpMode,
@@ -44,6 +43,7 @@ pub use model::{
 pub use scheduling::{
     ConnectionRules, Group, OnFailure, Persistence, SchedulerFlags, Scheduling, Thresholds,
 };
+pub use schema::reference::fill as reference;
 
 use diagnostics::{Report, quoted};
 

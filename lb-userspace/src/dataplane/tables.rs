@@ -6,10 +6,10 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
-use aya::maps::{Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use lb_common::conn::{Bucket4, Bucket6};
 use lb_common::layout::{
-    Destination, Detail, LAYOUT_VERSION, Load, Route, Schedule, Settings, Traffic, Virtual,
+    Destination, Detail, LAYOUT_VERSION, Load, Neighbour, Route, Schedule, Settings, Traffic, Virtual,
 };
 use lb_common::verdict::Reason;
 use lb_common::word::Word;
@@ -82,6 +82,7 @@ pub struct Tables {
     pub virtuals: Mapped<Virtual>,
     /// In two halves.
     pub routes: Mapped<Route>,
+    neighbours: HashMap<MapData, [u64; 2], Neighbour>,
     traffic: PerCpuArray<MapData, Traffic>,
     reasons: PerCpuArray<MapData, u64>,
 }
@@ -154,6 +155,7 @@ impl Tables {
             details: mapped(maps::DETAILS, &open(maps::DETAILS)?)?,
             virtuals: mapped(maps::VIRTUALS, &open(maps::VIRTUALS)?)?,
             routes: mapped(maps::ROUTES, &open(maps::ROUTES)?)?,
+            neighbours: typed(maps::NEIGHBOURS, Map::LruHashMap(open(maps::NEIGHBOURS)?))?,
             traffic: typed(maps::TRAFFIC, Map::PerCpuArray(open(maps::TRAFFIC)?))?,
             reasons: typed(maps::REASONS, Map::PerCpuArray(open(maps::REASONS)?))?,
         })
@@ -163,6 +165,11 @@ impl Tables {
     pub fn settings(&self) -> &Settings {
         // The map has one element.
         &self.settings[0]
+    }
+
+    /// Where a client on a segment of the director's is, if that is known.
+    pub fn neighbour(&self, address: &[u64; 2]) -> Option<Neighbour> {
+        self.neighbours.get(address, 0).ok()
     }
 
     /// The counters of a destination, summed over the CPUs.

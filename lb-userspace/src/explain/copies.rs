@@ -48,6 +48,8 @@ pub(super) struct Seen {
     pub(super) destinations: Vec<u32>,
     /// The destination that was counted for, and whether as a new connection.
     pub(super) counted: Option<(u32, bool)>,
+    /// The destination whose answer it was counted as.
+    pub(super) answered: Option<u32>,
     /// Reasons counted.
     pub(super) reasons: Vec<Reason>,
 }
@@ -191,14 +193,15 @@ impl<S: Source> Tables for Copies<'_, S> {
         self.source.routes().get(index as usize)
     }
 
-    fn neighbour(&self, _address: &[u64; 2]) -> Option<Neighbour> {
-        // The packet is no answer, which alone asks.
-        None
+    fn neighbour(&self, address: &[u64; 2]) -> Option<Neighbour> {
+        self.source.neighbour(address)
     }
 
     fn learn(&self, _address: &[u64; 2], _neighbour: &Neighbour) {}
 
-    fn count_answer(&self, _destination: u32, _bytes: u64) {}
+    fn count_answer(&self, destination: u32, _bytes: u64) {
+        self.seen.borrow_mut().answered = Some(destination);
+    }
 
     fn count_traffic(&self, destination: u32, new: bool, _bytes: u64) {
         self.seen.borrow_mut().counted = Some((destination, new));

@@ -6,14 +6,15 @@
 
 mod copies;
 mod frame;
+mod scheduler;
 #[cfg(test)]
 mod tests;
 mod text;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use lb_common::forward::forward;
-use lb_common::layout::{DestinationRef, Identity, NextHop, RING_HEADER, Service, from_mac_word};
+use lb_common::layout::{DestinationRef, Identity, NextHop, Service, from_mac_word};
 use lb_common::net::{MacAddress, protocol};
 use lb_common::packet::MemoryPacket;
 use lb_common::verdict::{Reason, Verdict};
@@ -23,7 +24,7 @@ use crate::list::Source;
 use crate::list::snapshot::live_connections;
 use crate::plane::applied::address_of;
 use crate::plane::desired::ServiceKey;
-use crate::plane::store::virtual_servers;
+use crate::plane::store::{answers, virtual_servers};
 use copies::{Arenas, Copies, Seen};
 use frame::{Frame, Kind};
 pub use text::write;
@@ -77,6 +78,8 @@ pub struct Explanation {
     pub virtual_server: Option<VirtualServer>,
     /// How its real server was found.
     pub choice: Option<Choice>,
+    /// The real servers that a scheduler compared to choose one; none if it does not compare.
+    pub compared: Vec<Compared>,
     /// Its real server, if one was found.
     pub real_server: Option<RealServer>,
     /// How it goes out, if it does.
@@ -115,9 +118,44 @@ pub enum Choice {
         slot: u32,
         /// Of so many.
         slots: u32,
+        /// What leads to the slot.
+        by: By,
     },
-    /// By the scheduler, in another way.
+    /// By the scheduler, in another way: the best of those [compared](Explanation::compared).
     Scheduler,
+    /// By persistence: an earlier connection of the client's went there.
+    Persistence,
+    /// It is an answer of a real server to its client.
+    Answer,
+}
+
+/// What leads to a slot of a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum By {
+    /// The next in the scheduler's round.
+    Round,
+    /// A hash of the client's address, and of its port if the scheduler's flag says so.
+    Client,
+    /// A hash of the virtual server's address.
+    Address,
+    /// A hash of the whole flow: it has no entry, nor begins a connection.
+    Flow,
+}
+
+/// A real server among those that a scheduler compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Compared {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// In the tables.
+    pub weight: u32,
+    /// Connections that IPVS calls active.
+    pub active: u64,
+    /// Its others.
+    pub inactive: u64,
+    /// It has reached its upper threshold.
+    pub overloaded: bool,
 }
 
 /// A real server.
@@ -146,6 +184,8 @@ pub struct Out {
     pub vlan: Option<u16>,
     /// Of the IP header; hop limit in IPv6.
     pub ttl: Option<u8>,
+    /// Source and destination, where they are not those that it came with: port 0 if a tunnel's.
+    pub translated: Option<(SocketAddr, SocketAddr)>,
 }
 
 /// A MAC address in colons.
@@ -169,6 +209,7 @@ pub fn explain<S: Source>(source: &S, question: &Question) -> Result<Explanation
     }
     let (interface, to) = interface(source, question.interface).ok_or(Unexplained::NoInterface)?;
     let found = service(source, address, udp);
+    let is_answer = found.is_none() && is_real_server(source, client, udp);
     let entry = |client: SocketAddr| {
         let (_, service) = found?;
         live_connections(source, source.now())
@@ -179,7 +220,7 @@ pub fn explain<S: Source>(source: &S, question: &Question) -> Result<Explanation
         client = free_port(source, found.map(|(_, service)| service.id), ports).unwrap_or(client);
     }
     let entry = entry(client);
-    let kind = match (udp, question.midstream.unwrap_or(entry.is_some())) {
+    let kind = match (udp, question.midstream.unwrap_or(entry.is_some() || is_answer)) {
         (true, _) => Kind::Datagram,
         (false, true) => Kind::Ack,
         (false, false) => Kind::Syn,
@@ -195,19 +236,30 @@ pub fn explain<S: Source>(source: &S, question: &Question) -> Result<Explanation
         // The last is none of a frame in plain memory.
         Verdict::Pass(_) | Verdict::Next(_) => ("pass", None),
         Verdict::Drop(_) => ("drop", None),
-        Verdict::Transmit => ("transmit", Some(out(packet.bytes(), interface))),
-        Verdict::Redirect(index) => ("redirect", Some(out(packet.bytes(), index))),
+        Verdict::Transmit => ("transmit", out(packet.bytes(), interface)),
+        Verdict::Redirect(index) => ("redirect", out(packet.bytes(), index)),
     };
+    let out =
+        out.map(|out| Out { translated: out.translated.filter(|ends| *ends != (client, address)), ..out });
+    // An answer's virtual server is where it says it comes from.
+    let found = found.or_else(|| {
+        let (from, _) = out.as_ref()?.translated?;
+        seen.answered.and_then(|_| service(source, from, udp))
+    });
+    let begins = matches!(seen.counted, Some((_, true)));
     let choice = destination.and_then(|id| {
         let (_, service) = found?;
+        if seen.answered.is_some() {
+            return Some(Choice::Answer);
+        }
         let timeouts = source.settings();
         let is_of = |reference: DestinationRef| reference.id() == id;
         match entry.filter(|entry| is_of(entry.value.destination())) {
-            Some(entry) if !matches!(seen.counted, Some((_, true))) => Some(Choice::Connection {
+            Some(entry) if !begins => Some(Choice::Connection {
                 state: entry.value.state().as_str(),
                 expires_in_seconds: crate::list::seconds_left(timeouts, entry.value, source.now()),
             }),
-            _ => Some(slot(source, service, &seen).unwrap_or(Choice::Scheduler)),
+            _ => Some(scheduler::choice(source, service, &seen)),
         }
     });
     Ok(Explanation {
@@ -226,9 +278,13 @@ pub fn explain<S: Source>(source: &S, question: &Question) -> Result<Explanation
                 .and_then(lb_common::layout::SchedulerCode::from_number)
                 .map(lb_common::layout::SchedulerCode::as_str),
         }),
+        compared: match (choice, found) {
+            (Some(Choice::Scheduler), Some((key, _))) => scheduler::compared(source, &key),
+            _ => Vec::new(),
+        },
         choice,
         real_server: destination.and_then(|id| real_server(source, id)),
-        out: out.flatten(),
+        out,
         verdict: word,
         reasons: seen.reasons.iter().map(|reason| reason.as_str()).collect(),
     })
@@ -280,7 +336,7 @@ fn chosen<S: Source>(source: &S, seen: &Seen) -> Option<u32> {
             NextHop::from_word(destination.next_hop.load()).flags & NextHop::IN_USE != 0
         })
     };
-    seen.counted.map(|(id, _)| id).or_else(|| {
+    seen.counted.map(|(id, _)| id).or(seen.answered).or_else(|| {
         let is_about_it = |reason: &Reason| {
             ["local-real-server", "neighbour-unresolved", "no-headroom"].contains(&reason.as_str())
         };
@@ -288,13 +344,12 @@ fn chosen<S: Source>(source: &S, seen: &Seen) -> Option<u32> {
     })
 }
 
-/// The slot of the ring that was read last.
-fn slot<S: Source>(source: &S, service: Service, seen: &Seen) -> Option<Choice> {
-    let schedule = source.schedules().get(usize::from(service.schedule))?;
-    let place = lb_common::layout::RingPlace::from_word(schedule.ring.load());
-    let first = place.offset.checked_add(RING_HEADER)?;
-    let slot = seen.ring.iter().rev().find_map(|index| index.checked_sub(first))?;
-    (slot < place.slots).then_some(Choice::Ring { slot, slots: place.slots })
+/// Is this the address and port of a real server whose answers the datapath knows?
+fn is_real_server<S: Source>(source: &S, address: SocketAddr, udp: bool) -> bool {
+    let number = if udp { protocol::UDP } else { protocol::TCP };
+    answers(source).any(|(key, _)| {
+        key.protocol == number && key.address == address.ip() && [0, address.port()].contains(&key.port)
+    })
 }
 
 fn real_server<S: Source>(source: &S, id: u32) -> Option<RealServer> {
@@ -323,5 +378,30 @@ fn out(frame: &[u8], interface: u32) -> Option<Out> {
         4 => ip.get(8),
         _ => ip.get(7),
     };
-    Some(Out { interface, destination_mac, source_mac, vlan, ttl: ttl.copied() })
+    Some(Out { interface, destination_mac, source_mac, vlan, ttl: ttl.copied(), translated: ends(ip) })
+}
+
+/// Source and destination of a packet, with the ports that it has if it is TCP or UDP.
+fn ends(ip: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
+    let (number, source, destination, header): (_, IpAddr, IpAddr, _) = match ip.first()? >> 4 {
+        4 => (
+            *ip.get(9)?,
+            (*ip.get(12..)?.first_chunk::<4>()?).into(),
+            (*ip.get(16..)?.first_chunk::<4>()?).into(),
+            usize::from(ip.first()? & 15) * 4,
+        ),
+        _ => (
+            *ip.get(6)?,
+            (*ip.get(8..)?.first_chunk::<16>()?).into(),
+            (*ip.get(24..)?.first_chunk::<16>()?).into(),
+            40,
+        ),
+    };
+    let has_ports = [protocol::TCP, protocol::UDP].contains(&number);
+    let port = |at: usize| {
+        let bytes = ip.get(header + at..)?.first_chunk::<2>()?;
+        Some(u16::from_be_bytes(*bytes))
+    };
+    let [from, to] = if has_ports { [port(0)?, port(2)?] } else { [0; 2] };
+    Some((SocketAddr::new(source, from), SocketAddr::new(destination, to)))
 }

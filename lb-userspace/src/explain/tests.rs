@@ -14,8 +14,12 @@ const MAC: MacAddress = [2, 0, 0, 0, 0, 0x15];
 
 /// A director with a `wrr` virtual server 1:2, on interface 2.
 fn director() -> MemoryTables {
+    director_with(|_| {})
+}
+
+fn director_with(change: impl Fn(&mut DesiredService)) -> MemoryTables {
     let mut tables =
-        MemoryTables::new(Sizes { services: 16, destinations: 64, ring_words: 256, buckets: 64 }, 1);
+        MemoryTables::new(Sizes { services: 16, destinations: 64, ring_words: 1024, buckets: 64 }, 1);
     assert!(tables.add_interface(2, MAC));
     let key = |text: &str| {
         let address: SocketAddr = text.parse().unwrap();
@@ -23,7 +27,8 @@ fn director() -> MemoryTables {
     };
     let servers =
         vec![DesiredServer::new(key("192.168.4.100:80"), 1), DesiredServer::new(key("192.168.4.200:80"), 2)];
-    let service = DesiredService::new(SchedulerCode::Wrr, servers);
+    let mut service = DesiredService::new(SchedulerCode::Wrr, servers);
+    change(&mut service);
     let name = ServiceKey { protocol: protocol::TCP, address: [192, 168, 4, 15].into(), port: 80 };
     let desired = Desired { services: BTreeMap::from([(name, service)]), ..Desired::default() };
     let mut hops = Hops::new();
@@ -31,7 +36,7 @@ fn director() -> MemoryTables {
         let link = Hop::Link { to: [2, 0, 0, 0, 0, last], from: MAC, interface, vlan: 0 };
         hops.insert([192, 168, 4, last].into(), link);
     }
-    let limits = Limits { servers: 64, services: 16, ring_words: 256 };
+    let limits = Limits { servers: 64, services: 16, ring_words: 1024 };
     let steps = plan(&Applied::read(&tables), &desired, limits, 0).unwrap();
     apply(&mut tables, &steps, &hops).unwrap();
     tables
@@ -143,4 +148,51 @@ fn is_written_for_people_and_programs() {
     let json = serde_json::to_value(&said).unwrap();
     assert_eq!(json["out"]["destination_mac"], "02:00:00:00:00:c8");
     assert_eq!(json["choice"]["ring"]["slot"], 1);
+    assert_eq!(json["choice"]["ring"]["by"], "round");
+}
+
+fn lines(said: &Explanation) -> Vec<String> {
+    let mut text = Vec::new();
+    write(said, |index| format!("eth{index}"), &mut text).unwrap();
+    String::from_utf8(text).unwrap().lines().map(|line| line.replace("  ", "")).collect()
+}
+
+/// Lets the packet of a question through, as the datapath would.
+fn send(tables: &MemoryTables, asked: &Question) {
+    let frame =
+        Frame { to: MAC, client: asked.client, virtual_server: asked.virtual_server, kind: Kind::Syn };
+    let verdict = forward(&mut MemoryPacket::new(frame.bytes(), 2), tables);
+    assert!(matches!(verdict, Verdict::Transmit | Verdict::Redirect(_)), "{verdict:?}");
+}
+
+#[test]
+fn names_what_a_scheduler_compares() {
+    let tables = director_with(|service| service.scheduler = SchedulerCode::Wlc);
+    let asked = question("192.168.4.10:40000", "192.168.4.15:80");
+    send(&tables, &asked);
+    let said = explain(&tables, &question("192.168.4.10:40001", "192.168.4.15:80")).unwrap();
+    assert_eq!(said.choice, Some(Choice::Scheduler));
+    let compared: Vec<_> =
+        said.compared.iter().map(|found| (found.address.to_string(), found.weight, found.active)).collect();
+    // Nobody has answered: IPVS counts SYN_RECV as active.
+    assert_eq!(
+        compared,
+        [("192.168.4.100:80".to_owned(), 1, 0), ("192.168.4.200:80".to_owned(), 2, 1)],
+        "the heavier had the first"
+    );
+    assert_eq!(said.real_server.unwrap().address.to_string(), "192.168.4.100:80");
+    let text = lines(&said).join("\n");
+    assert!(text.contains("the least of (256 times active plus inactive) by weight"), "{text}");
+    assert!(text.contains("192.168.4.200:80 weight 2, 1 active, 0 inactive"), "{text}");
+}
+
+#[test]
+fn tells_hashes_from_turns() {
+    let hashed = director_with(|service| service.scheduler = SchedulerCode::Sh);
+    let said = explain(&hashed, &question("192.168.4.10:1", "192.168.4.15:80")).unwrap();
+    assert!(matches!(said.choice, Some(Choice::Ring { by: By::Client, slots: 256, .. })), "{said:?}");
+    let midstream = Question { midstream: Some(true), ..question("192.168.4.10:1", "192.168.4.15:80") };
+    let said = explain(&director(), &midstream).unwrap();
+    assert_eq!(said.reasons, ["mid-stream"]);
+    assert!(matches!(said.choice, Some(Choice::Ring { by: By::Flow, .. })), "{said:?}");
 }

@@ -1,8 +1,9 @@
 //! An explanation for people.
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 
-use super::{Choice, Explanation, colons};
+use super::{By, Choice, Compared, Explanation, colons};
 
 /// Writes one line for each thing that the packet meets, in its order. `name` names an interface.
 ///
@@ -35,15 +36,36 @@ pub fn write(
                 expires_in_seconds % 60
             ),
         )?,
-        Some(Choice::Ring { slot, slots }) => {
-            line("chosen by", format!("the scheduler: slot {} of {slots} in its round", slot + 1))?;
+        Some(Choice::Ring { slot, slots, by }) => {
+            let how = match by {
+                By::Round => "in its round",
+                By::Client => "by the hash of the client",
+                By::Address => "by the hash of the virtual address",
+                By::Flow => "by the hash of addresses and ports, not in its turn",
+            };
+            line("chosen by", format!("the scheduler: slot {} of {slots} {how}", slot + 1))?;
         }
-        Some(Choice::Scheduler) => line("chosen by", "the scheduler".to_owned())?,
+        Some(Choice::Scheduler) => {
+            let scheduler = virtual_server.as_ref().and_then(|server| server.scheduler);
+            line("chosen by", format!("the scheduler: {}", rule(scheduler.unwrap_or_default())))?;
+        }
+        Some(Choice::Persistence) => {
+            line("chosen by", "persistence: an earlier connection of the client went there".to_owned())?;
+        }
+        Some(Choice::Answer) => line("chosen by", "nobody: it is the real server's answer".to_owned())?,
         None => {}
+    }
+    for Compared { address, weight, active, inactive, overloaded } in &explanation.compared {
+        let limit = if *overloaded { ", at its threshold" } else { "" };
+        line("", format!("{address} weight {weight}, {active} active, {inactive} inactive{limit}"))?;
     }
     if let Some(server) = real_server {
         let retired = if server.retired { ", taken out of the configuration" } else { "" };
         line("real server", format!("{} weight {}{retired}", server.address, server.weight))?;
+    }
+    if let Some((from, to)) = explanation.out.as_ref().and_then(|frame| frame.translated) {
+        let end = |end: SocketAddr| if end.port() == 0 { end.ip().to_string() } else { end.to_string() };
+        line("goes out", format!("from {} to {}", end(from), end(to)))?;
     }
     if let Some(frame) = &explanation.out {
         let vlan = frame.vlan.map_or(String::new(), |id| format!(", VLAN {id}"));
@@ -66,6 +88,20 @@ pub fn write(
         }
     }
     Ok(())
+}
+
+/// What a scheduler compares: the formulas are those of IPVS.
+fn rule(scheduler: &str) -> &'static str {
+    match scheduler {
+        "lc" => "the least of 256 times active plus inactive",
+        "wlc" => "the least of (256 times active plus inactive) by weight",
+        "sed" => "the least of (active plus 1) by weight",
+        "nq" => "one without active connections, else the least of (active plus 1) by weight",
+        "fo" => "the highest weight",
+        "ovf" => "the highest weight that is above its active connections",
+        "twos" => "of two by chance, the least of (256 times active plus inactive) by weight",
+        _ => "by comparison",
+    }
 }
 
 /// What a reason means to an operator. A new one is shown by its name alone until it has a sentence here.

@@ -23,6 +23,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use aya::maps::MapError;
 use lb_common::conn::{State, Ticks};
+use lb_common::layout::Neighbour;
 use lb_common::memory::MemoryTables;
 use lb_common::net::protocol;
 use lb_common::verdict::Reason;
@@ -42,7 +43,7 @@ use text::Look;
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(group = clap::ArgGroup::new("listing").multiple(false))]
 pub struct ListArgs {
-    /// Only this virtual server; without a port: the any-port one. IPv6 with a port is written \[ADDR\]:PORT.
+    /// Only this virtual server; without a port: the any-port one. IPv6 with a port is written `[ADDR]:PORT`.
     #[arg(value_name = "VIP[:PORT]", value_parser = parse_endpoint, conflicts_with = "drops")]
     pub virtual_server: Option<SocketAddr>,
 
@@ -175,6 +176,8 @@ pub trait Source: Store {
     fn now(&self) -> Ticks;
     /// The packets counted for a reason.
     fn reason(&self, reason: Reason) -> Result<u64, MapError>;
+    /// Where a client on a segment of the director's is ([`lb_common::tables::Tables::neighbour`]).
+    fn neighbour(&self, address: &[u64; 2]) -> Option<Neighbour>;
 }
 
 impl Source for Tables {
@@ -187,6 +190,10 @@ impl Source for Tables {
     fn reason(&self, reason: Reason) -> Result<u64, MapError> {
         Tables::reason(self, reason)
     }
+
+    fn neighbour(&self, address: &[u64; 2]) -> Option<Neighbour> {
+        Tables::neighbour(self, address)
+    }
 }
 
 impl Source for MemoryTables {
@@ -196,6 +203,10 @@ impl Source for MemoryTables {
 
     fn reason(&self, reason: Reason) -> Result<u64, MapError> {
         Ok(MemoryTables::reason(self, reason))
+    }
+
+    fn neighbour(&self, address: &[u64; 2]) -> Option<Neighbour> {
+        lb_common::tables::Tables::neighbour(self, address)
     }
 }
 

@@ -88,6 +88,12 @@ fn all_kinds_of_virtual_servers() {
 }
 
 #[test]
+fn an_empty_table() {
+    let capture = include_str!("../golden/captures/Ln__service-options__none.txt");
+    assert_eq!(written(&[], "Ln", false), capture);
+}
+
+#[test]
 fn unsorted_is_the_order_of_the_rows() {
     let (_, capture) = captures().into_iter().find(|(name, _)| name.starts_with("Ln-nosort__")).unwrap();
     let mut entries = all_kinds();
