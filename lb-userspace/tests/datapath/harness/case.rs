@@ -8,6 +8,7 @@ use lb_userspace::plane::applied::Applied;
 use lb_userspace::plane::apply::{Hop, follow_hops};
 use lb_userspace::plane::desired::{Desired, DesiredServer, ServerKey, ServiceKey};
 use lb_userspace::plane::janitor;
+use lb_userspace::plane::standby;
 use lb_userspace::plane::store::Store;
 use std::net::{IpAddr, SocketAddr};
 
@@ -37,6 +38,8 @@ pub(crate) enum Before {
     Fill(ServiceKey),
     /// The configuration changed.
     Change(fn(&mut Desired)),
+    /// Another director took this virtual address over, or with `None` this one has all of them again.
+    Standby(Option<IpAddr>),
     /// A real server's link changed, or is not known any more.
     Link(Server, Option<Hop>),
 }
@@ -193,12 +196,16 @@ impl Case {
         let mut desired = world::world();
         let mut hops = world::hops();
         side.configure(&desired, &hops);
+        standby::mark(side.store(), &[].into()).unwrap();
         for before in &self.before {
             match before {
                 Before::Frame(frame) => drop(side.run(&frame.bytes())),
                 Before::Idle(ticks) => side.idle(*ticks),
                 Before::Free => {
                     assert_ne!(janitor::free_retired(side.store(), &[].into()).unwrap(), 0);
+                }
+                Before::Standby(address) => {
+                    standby::mark(side.store(), &(*address).into_iter().collect()).unwrap();
                 }
                 Before::Link(server, link) => {
                     match link {
@@ -331,7 +338,12 @@ fn change(desired: &mut Desired, before: &Before) {
                 servers.push(DesiredServer::new(key, 0));
             }
         }
-        Before::Frame(_) | Before::Idle(_) | Before::Free | Before::Link(..) | Before::Change(_) => {
+        Before::Frame(_)
+        | Before::Idle(_)
+        | Before::Free
+        | Before::Link(..)
+        | Before::Standby(_)
+        | Before::Change(_) => {
             panic!("{before:?} changes no configuration")
         }
     }

@@ -111,6 +111,16 @@ pub(super) fn cases() -> Vec<Case> {
             .after(open()).before(Before::Change(removed)),
         opens("expire_nodest_conn: a SYN of the same port is scheduled anew", tcp(SYN), WEB1, State::SYN_RECEIVED)
             .after(open()).before(Before::Change(removed)),
+        passes("standby: a new connection is the kernel's, and leaves no entry", tcp(SYN), Reason::Standby)
+            .before(Before::Standby(Some(vip(8081).ip()))).records_nothing(),
+        passes("IPv6 standby: a new connection is the kernel's, and leaves no entry", tcp6(SYN), Reason::Standby)
+            .before(Before::Standby(Some(vip6(8081).ip()))).records_nothing(),
+        passes("standby: a known connection is not followed, and its entry stays as it is", tcp(FIN | ACK), Reason::Standby)
+            .after(open()).before(Before::Standby(Some(vip(8081).ip()))).keeps(State::ESTABLISHED, WEB2),
+        follows("standby of the other address: this one is served", tcp(ACK), WEB2, State::ESTABLISHED)
+            .after(open()).before(Before::Standby(Some(vip6(8081).ip()))),
+        follows("taken over again: the connection goes on", tcp(ACK), WEB2, State::ESTABLISHED)
+            .after(open()).before(Before::Standby(Some(vip(8081).ip()))).before(Before::Standby(None)),
         forwards("one packet: the second datagram of a flow goes elsewhere", udp(), WEB1)
             .before(Before::Change(one_by_one)).after([udp()]).traffic(WEB1, 1).records_nothing(),
         forwards("one packet: the third goes where the first did", udp(), WEB2)
