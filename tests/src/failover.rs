@@ -1,18 +1,26 @@
 //! What a fail-over looks like from outside: on the wire, and to a client that tries again and again.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow, bail, ensure};
 
+use crate::director::{Configuration, Director, VirtualServer, patience, start_real_servers};
 use crate::http::Connection;
 use crate::lab::Lab;
 use crate::process::Process;
-use crate::topology::Node;
+use crate::topology::{Family, Node};
 use crate::{netns, wait_until};
+
+/// The VIP of most tests.
+pub const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 4, 15));
+/// Version 2 with a password, an advert each second.
+pub const CLASSIC: &str = "version = 2\nauth_pass = \"lvs1234\"\nadvert_interval = \"1s\"";
+/// Ten adverts each second.
+pub const FAST: &str = "version = 3\nadvert_interval = \"100ms\"";
 
 /// A request of a [`Probe`] that takes longer has failed.
 const LIMIT: Duration = Duration::from_millis(40);
@@ -175,4 +183,84 @@ pub fn holders(lab: &Lab, vip: IpAddr) -> Vec<Node> {
         shown.is_ok_and(|text| !text.trim().is_empty())
     };
     [Node::Lvs1, Node::Lvs2].into_iter().filter(has).collect()
+}
+
+/// A virtual router with one address, on `eth0`.
+#[must_use]
+pub fn instance(name: &str, router: u8, vip: IpAddr, priority: u8, lines: &str) -> String {
+    format!(
+        "[[vrrp_instance]]\nname = \"{name}\"\ninterface = \"eth0\"\nvirtual_router_id = {router}\n\
+         priority = {priority}\nvirtual_addresses = [\"{vip}/{prefix}\"]\n{lines}\n\n",
+        prefix = if vip.is_ipv4() { 24 } else { 64 }
+    )
+}
+
+/// One web server behind each of these VIPs: connections that are open while the director changes meet the same
+/// server, which here is not the directors' doing.
+///
+/// # Errors
+/// It cannot be had, or not in time.
+pub fn web(lab: &Lab, vips: &[IpAddr]) -> anyhow::Result<Configuration> {
+    let nodes = [Node::Web1, Node::Web2];
+    vips.iter().zip(nodes).try_fold(Configuration::new(&["eth0"]), |config, (vip, node)| {
+        let family = if vip.is_ipv4() { Family::V4 } else { Family::V6 };
+        let real = lab.address(node, family).with_context(|| format!("{node} is not in the lab"))?;
+        Ok(config.with(VirtualServer::new((*vip, 80).into()).real_server(real, 1)))
+    })
+}
+
+/// The two directors of a test, `lvs1` with priority 150 and `lvs2` with 100, both running, `lvs1` master.
+///
+/// # Errors
+/// It cannot be had, or not in time.
+pub fn pair<'lab>(lab: &'lab Lab, lines: &str) -> anyhow::Result<(Director<'lab>, Director<'lab>)> {
+    pair_for(lab, VIP, lines)
+}
+
+/// As [`pair`], for another VIP.
+///
+/// # Errors
+/// It cannot be had, or not in time.
+pub fn pair_for<'lab>(
+    lab: &'lab Lab,
+    vip: IpAddr,
+    lines: &str,
+) -> anyhow::Result<(Director<'lab>, Director<'lab>)> {
+    let config = web(lab, &[vip])?;
+    start_real_servers(lab, &[vip])?;
+    let of = |priority| config.clone().append(&instance("VI_1", 51, vip, priority, lines));
+    let one = Director::up(lab, Node::Lvs1, &of(150))?;
+    has(lab, vip, Node::Lvs1, &[&one])?;
+    let two = Director::up(lab, Node::Lvs2, &of(100))?;
+    is(&two, "INIT to BACKUP")?;
+    Ok((one, two))
+}
+
+/// Waits until the director's log says so.
+///
+/// # Errors
+/// It cannot be had, or not in time.
+pub fn is(director: &Director<'_>, words: &str) -> anyhow::Result<()> {
+    ensure!(wait_until(patience(10), || director.log().contains(words)), "{words}:\n{}", director.log());
+    Ok(())
+}
+
+/// Waits until this director has the address and no other has.
+///
+/// # Errors
+/// It cannot be had, or not in time.
+pub fn has(lab: &Lab, vip: IpAddr, node: Node, directors: &[&Director<'_>]) -> anyhow::Result<()> {
+    let logs = || directors.iter().map(|director| director.log()).collect::<Vec<_>>().join("\n---\n");
+    ensure!(wait_until(patience(15), || holders(lab, vip) == [node]), "{vip} is not on {node}:\n{}", logs());
+    Ok(())
+}
+
+/// Waits until this director has the address, whoever else has it.
+///
+/// # Errors
+/// It cannot be had, or not in time.
+pub fn gets(lab: &Lab, vip: IpAddr, director: &Director<'_>, node: Node) -> anyhow::Result<()> {
+    let gets = wait_until(patience(15), || holders(lab, vip).contains(&node));
+    ensure!(gets, "{vip} is not on {node}:\n{}", director.log());
+    Ok(())
 }

@@ -9,84 +9,16 @@ mod as_root {
     use std::time::{Duration, Instant};
 
     use anyhow::{Context, ensure};
-    use lb_tests::director::{
-        Configuration, Director, VirtualServer, patience, run_lbctl, start_real_servers, stderr,
+    use lb_tests::director::{Director, patience, run_lbctl, start_real_servers, stderr};
+    use lb_tests::failover::{
+        CLASSIC, FAST, Probe, VIP, Wire, gets, has, holders, instance, is, pair, pair_for, wall_clock, web,
     };
-    use lb_tests::failover::{Probe, Wire, holders, wall_clock};
     use lb_tests::{Family, Lab, Load, LoadPlan, LoadReport, Node, isolated, wait_until};
     use nix::sys::signal::{Signal, kill};
 
-    const VIP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 4, 15));
     const SECOND_VIP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 4, 16));
-    /// Version 2 with a password, an advert each second.
-    const CLASSIC: &str = "version = 2\nauth_pass = \"lvs1234\"\nadvert_interval = \"1s\"";
-    /// Ten adverts each second.
-    const FAST: &str = "version = 3\nadvert_interval = \"100ms\"";
     /// What this machine may add to the protocol's time.
     const MACHINE: Duration = Duration::from_millis(100);
-
-    fn instance(name: &str, router: u8, vip: IpAddr, priority: u8, lines: &str) -> String {
-        format!(
-            "[[vrrp_instance]]\nname = \"{name}\"\ninterface = \"eth0\"\nvirtual_router_id = {router}\n\
-             priority = {priority}\nvirtual_addresses = [\"{vip}/{prefix}\"]\n{lines}\n\n",
-            prefix = if vip.is_ipv4() { 24 } else { 64 }
-        )
-    }
-
-    /// One web server behind each of these VIPs: connections that are open while the director changes meet the same
-    /// server, which here is not the directors' doing.
-    fn web(lab: &Lab, vips: &[IpAddr]) -> anyhow::Result<Configuration> {
-        let nodes = [Node::Web1, Node::Web2];
-        vips.iter().zip(nodes).try_fold(Configuration::new(&["eth0"]), |config, (vip, node)| {
-            let family = if vip.is_ipv4() { Family::V4 } else { Family::V6 };
-            let real = lab.address(node, family).with_context(|| format!("{node} is not in the lab"))?;
-            Ok(config.with(VirtualServer::new((*vip, 80).into()).real_server(real, 1)))
-        })
-    }
-
-    /// The two directors of a test, `lvs1` with priority 150 and `lvs2` with 100, both running, `lvs1` master.
-    fn pair<'lab>(lab: &'lab Lab, lines: &str) -> anyhow::Result<(Director<'lab>, Director<'lab>)> {
-        pair_for(lab, VIP, lines)
-    }
-
-    fn pair_for<'lab>(
-        lab: &'lab Lab,
-        vip: IpAddr,
-        lines: &str,
-    ) -> anyhow::Result<(Director<'lab>, Director<'lab>)> {
-        let config = web(lab, &[vip])?;
-        start_real_servers(lab, &[vip])?;
-        let of = |priority| config.clone().append(&instance("VI_1", 51, vip, priority, lines));
-        let one = Director::up(lab, Node::Lvs1, &of(150))?;
-        has(lab, vip, Node::Lvs1, &[&one])?;
-        let two = Director::up(lab, Node::Lvs2, &of(100))?;
-        is(&two, "INIT to BACKUP")?;
-        Ok((one, two))
-    }
-
-    /// Waits until the director's log says so.
-    fn is(director: &Director<'_>, words: &str) -> anyhow::Result<()> {
-        ensure!(wait_until(patience(10), || director.log().contains(words)), "{words}:\n{}", director.log());
-        Ok(())
-    }
-
-    /// Waits until this director has the address and no other has.
-    fn has(lab: &Lab, vip: IpAddr, node: Node, directors: &[&Director<'_>]) -> anyhow::Result<()> {
-        let logs = || directors.iter().map(|director| director.log()).collect::<Vec<_>>().join("\n---\n");
-        ensure!(
-            wait_until(patience(15), || holders(lab, vip) == [node]),
-            "{vip} is not on {node}:\n{}",
-            logs()
-        );
-        Ok(())
-    }
-
-    /// Waits until this director has the address, whoever else has it.
-    fn gets(lab: &Lab, vip: IpAddr, director: &Director<'_>, node: Node) -> anyhow::Result<()> {
-        let gets = wait_until(patience(15), || holders(lab, vip).contains(&node));
-        ensure!(gets, "{vip} is not on {node}:\n{}", director.log());
-        Ok(())
-    }
 
     fn order(lab: &Lab, node: Node, word: &str, name: &str) -> anyhow::Result<()> {
         let output = run_lbctl(lab, node, ["vrrp", word, name])?;

@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::api::{self, Refused, Reloaded, Request, Said, Status};
 use super::failover::notification;
 use super::instance::Instance;
+use super::preflight::{Refusal, packet_filter};
 use crate::config::Config;
 use crate::import::source::ConfigSource;
 use crate::net::netlink::Netlink;
@@ -22,6 +23,11 @@ const LAST_NOTIFICATIONS: Duration = Duration::from_secs(5);
 /// Whether a configuration asks for VRRP and nothing else.
 pub fn is_alone(config: &Config) -> bool {
     config.director.interfaces.is_empty() && !config.vrrp.instances.is_empty()
+}
+
+fn filterable(config: &Config) -> Result<(), Refusal> {
+    let problems = packet_filter(config);
+    if problems.is_empty() { Ok(()) } else { Err(Refusal { problems }) }
 }
 
 struct Alone {
@@ -47,6 +53,7 @@ pub async fn run(
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let mut api = api::serve_vrrp(&instance)?;
+    filterable(&config)?;
     let vrrp = Handle::start(&config, record_file(&instance.run_dir()))?;
     vrrp.set_ready(true);
     let notifications = notify::Service::start(&config);
@@ -137,6 +144,7 @@ impl Alone {
             config.director.interfaces.is_empty(),
             "director.interfaces: to begin to balance, use `lbctl down` and `lbctl up`"
         );
+        filterable(&config)?;
         self.vrrp.configure(&config).await?;
         self.notifications.reconfigure(&config);
         self.config = config;

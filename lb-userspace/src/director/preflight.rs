@@ -6,9 +6,11 @@ use std::path::Path;
 
 use super::instance::BPF_FS;
 use crate::config::checks::ProbeKind;
+use crate::config::vrrp::VrrpInstance;
 use crate::config::{Config, Scheduler};
 use crate::health::probe::read_authorities;
 use crate::net::netlink::{Link, NetlinkError};
+use crate::vrrp::shell::filter;
 
 /// The oldest kernel that is supported.
 pub const OLDEST_KERNEL: (u32, u32) = (5, 15);
@@ -135,6 +137,7 @@ pub fn interfaces(config: &Config, links: Result<Vec<Link>, NetlinkError>) -> Re
     }
     problems.extend(not_yet(config));
     problems.extend(authorities(config));
+    problems.extend(packet_filter(config));
     if problems.is_empty() { Ok(found) } else { Err(Refusal { problems }) }
 }
 
@@ -156,6 +159,22 @@ pub fn not_yet(config: &Config) -> Vec<String> {
         add("deny", !keys.deny.is_empty());
     }
     problems
+}
+
+/// Instances whose packets are to be dropped, if there is nothing that could.
+pub fn packet_filter(config: &Config) -> Vec<String> {
+    let closed: Vec<_> = config.vrrp.instances.iter().filter(|it| filter::concerns(it)).collect();
+    if closed.is_empty() || filter::find_tool().is_some() {
+        return Vec::new();
+    }
+    let problem = |instance: &&VrrpInstance| {
+        let tool = filter::TOOL;
+        format!(
+            "vrrp_instance {}: `accept = false` needs {tool}; install nftables, or remove it",
+            instance.name
+        )
+    };
+    closed.iter().map(problem).collect()
 }
 
 /// Files of certificate authorities that cannot be read, each once.

@@ -222,6 +222,8 @@ impl Director {
         self.health.configure(&self.config, None).await;
         let desired = self.desired(&self.config);
         self.resolve(&desired, patience).await;
+        // VRRP may have brought addresses here meanwhile, or taken some away.
+        let desired = self.desired(&self.config);
         self.reach(&desired)?;
         self.record_saved();
         self.put_addresses(&links).await?;
@@ -365,8 +367,17 @@ impl Director {
             })
         };
         // Whether it times out or not, what is known by then is what counts.
-        let waited = tokio::time::timeout(patience, self.resolutions.wait_for(known)).await;
-        drop(waited);
+        let deadline = tokio::time::Instant::now() + patience;
+        while !known(&self.resolutions.borrow_and_update()) {
+            let Self { failover, resolutions, .. } = self;
+            tokio::select! {
+                biased;
+                // A takeover does not wait for real servers that are not there.
+                news = failover.changed() => self.follow_vrrp(news),
+                changed = resolutions.changed() => if changed.is_err() { break },
+                () = tokio::time::sleep_until(deadline) => break,
+            }
+        }
         self.follow_neighbours();
     }
 

@@ -280,13 +280,11 @@ fn instance(
                     where they are";
         report.error(&header, key("use_vmac"), "is not supported by this version", help);
     }
-    if !value.accept {
-        let help = "refuse what this director should not answer with a packet filter, and remove it";
-        let message =
-            "false has no effect in this version: the addresses can be reached as others of this director";
-        report.warning(&places.accept, key("accept"), message, help);
-    }
     let is_owner = value.priority == OWNER;
+    if !value.accept && is_owner {
+        let message = "false has no effect with priority = 255: the owner of the addresses accepts";
+        report.warning(&places.accept, key("accept"), message, "remove it, or write a priority up to 254");
+    }
     let first = value.state == InitialState::Master;
     if first && !is_owner {
         let message = "\"master\" gives no head start: the priority decides, after the other's silence";

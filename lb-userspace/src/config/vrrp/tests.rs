@@ -139,6 +139,24 @@ file = "/run/f"
 }
 
 #[test]
+fn an_owner_accepts_whatever_is_written() {
+    let text = |priority: u8| {
+        format!(
+            "[[vrrp_instance]]\nname = \"VI_1\"\ninterface = \"eth0\"\nvirtual_router_id = 51\n\
+             priority = {priority}\naccept = false\nvirtual_addresses = [\"192.168.4.15/24\"]\n"
+        )
+    };
+    assert_eq!(findings(&text(254)), [""; 0]);
+    assert_eq!(
+        findings(&text(255)),
+        [
+            "warning 6 vrrp_instance[0].accept: false has no effect with priority = 255: the owner of the addresses \
+          accepts"
+        ]
+    );
+}
+
+#[test]
 fn every_error_is_found_at_once() {
     let found = findings(
         r#"
@@ -184,7 +202,6 @@ members = ["VI_9"]
         "error 11 vrrp_instance[0].virtual_routes[0]: \"nowhere\" is not a network",
         "error 12 vrrp_instance[0].track_scripts[0]: there is no [[vrrp_script]] \"chk_haproxy\"",
         "error 2 vrrp_instance[0].use_vmac: is not supported by this version",
-        "warning 14 vrrp_instance[0].accept: false has no effect in this version: the addresses can be reached as others of this director",
         "error 17 vrrp_instance[1].name: \"VI_1\" is the name of two",
         "error 16 vrrp_instance[1].virtual_router_id: is missing",
         "error 19 vrrp_instance[1].advert_int: unknown key in [[vrrp_instance]]",

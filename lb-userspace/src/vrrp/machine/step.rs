@@ -597,6 +597,10 @@ impl Instance {
         if settings == self.settings {
             return self.set_priority(effective, now, actions);
         }
+        let preempting = |settings: &Settings| (settings.nopreempt, settings.preempt_delay);
+        if preempting(&settings) != preempting(&self.settings) {
+            self.preempts_at = None;
+        }
         self.settings = settings;
         self.effective = settings.priority;
         if !self.is_owner() {
@@ -609,11 +613,22 @@ impl Instance {
                 self.due = Some(now + settings.interval.duration());
                 self.refresh_at = self.next_refresh(now);
             }
-            State::Backup => {
-                self.preempts_at = None;
-                self.await_advert(now);
-            }
+            State::Backup => self.keep_waiting(now),
             State::Initialize | State::Fault | State::Stopped => {}
+        }
+    }
+
+    /// Waits as long as the new settings say, from when the master was heard: a reload gives a dead one no more time.
+    fn keep_waiting(&mut self, now: Duration) {
+        let goes_on = match self.then {
+            Some(Why::Preempts { priority, .. }) => priority < self.effective && !self.settings.nopreempt,
+            Some(_) => true,
+            None => false,
+        };
+        if !goes_on {
+            let heard = self.master.map_or(self.waits_since, |master| master.heard);
+            self.await_advert(heard);
+            self.due = self.due.map(|due| due.max(now));
         }
     }
 

@@ -5,7 +5,7 @@
 //! put back. Before anything is added it is written into the [`Record`].
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -15,8 +15,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use super::Message;
 use super::record::{HeldAddress, Record};
+use super::{Message, filter};
 use crate::config::vrrp::{RouteKind, VirtualRoute, VirtualRule, VrrpInstance};
 use crate::net::frames::Frames;
 use crate::net::netlink::{
@@ -40,6 +40,8 @@ pub(super) enum Task {
     Change { old: Arc<VrrpInstance>, new: Arc<VrrpInstance> },
     /// Tell the network where the held addresses of this instance are.
     Announce { instance: Arc<VrrpInstance>, repeat: u32 },
+    /// Drop packets for these addresses that nothing else serves.
+    Close(BTreeSet<IpAddr>),
     /// Between two frames.
     Pace(Duration),
     /// Say when everything before is done.
@@ -76,8 +78,35 @@ struct Shared {
     messages: mpsc::UnboundedSender<Message>,
 }
 
+/// Routes and rules that should be there.
+struct Put {
+    /// Whether all are.
+    is_complete: bool,
+    /// Those that were not, in words.
+    added: Vec<String>,
+}
+
+impl Put {
+    fn note(&mut self, added: Result<bool, NetlinkError>, text: String, instance: &str) {
+        match added {
+            Ok(true) => self.added.push(text),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!("{instance}: {text}: {error}");
+                self.is_complete = false;
+            }
+        }
+    }
+}
+
 pub(super) struct Holder {
     shared: Rc<RefCell<Shared>>,
+    /// Addresses that packets are dropped for.
+    closed: BTreeSet<IpAddr>,
+    /// Whether the packet filter may be otherwise than `closed` says.
+    is_filter_due: bool,
+    /// Whether that it could not be written has been said.
+    filter_failed: bool,
     netlink: Netlink,
     tables: watch::Receiver<u64>,
 }
@@ -102,7 +131,14 @@ pub(super) async fn run(
         is_router: is_ipv6_router(),
         messages,
     };
-    let mut holder = Holder { shared: Rc::new(RefCell::new(shared)), netlink, tables };
+    let mut holder = Holder {
+        shared: Rc::new(RefCell::new(shared)),
+        closed: BTreeSet::new(),
+        is_filter_due: false,
+        filter_failed: false,
+        netlink,
+        tables,
+    };
     holder.look().await;
     let mut retry = interval(RETRY);
     retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -132,6 +168,17 @@ impl Holder {
                 let held = Held { instance: Arc::clone(&instance), is_incomplete: true };
                 self.shared.borrow_mut().held.insert(instance.name.clone(), held);
                 self.put(&instance).await;
+                // Who has flushed all rules since has flushed ours.
+                self.is_filter_due |= filter::concerns(&instance);
+            }
+            Task::Close(addresses) => {
+                // A table that a killed daemon left is written anew, or goes.
+                let had_any = self.shared.borrow().record.has_filter;
+                if had_any || !addresses.is_empty() {
+                    self.closed = addresses;
+                    self.is_filter_due = true;
+                    self.write_filter().await;
+                }
             }
             Task::Release { instance } => {
                 self.shared.borrow_mut().held.remove(&instance.name);
@@ -221,7 +268,7 @@ impl Holder {
                         "{}: virtual address {address} was removed by somebody else; put back",
                         instance.name
                     );
-                    self.tell(Message::PutBack { instance: instance.name.clone(), address: *address });
+                    self.tell(Message::PutBack(instance.name.clone()));
                 }
                 if !added.is_empty() {
                     self.announce(&instance, instance.garp.repeat).await;
@@ -233,13 +280,50 @@ impl Holder {
     async fn put_back_routes(&mut self) {
         for instance in self.instances() {
             if !instance.virtual_routes.is_empty() || !instance.virtual_rules.is_empty() {
-                self.put_routes(&instance).await;
+                for text in self.put_routes(&instance).await.added {
+                    tracing::warn!("{}: {text} was removed by somebody else; put back", instance.name);
+                    self.tell(Message::PutBack(instance.name.clone()));
+                }
             }
+        }
+    }
+
+    /// Makes the packet filter fit.
+    async fn write_filter(&mut self) {
+        let path = {
+            let record = &mut self.shared.borrow_mut().record;
+            // Before it is there, and after it is gone.
+            if !self.closed.is_empty()
+                && let Err(error) = record.set_filter(true)
+            {
+                tracing::error!("the packet filter cannot be recorded: {error}");
+            }
+            record.path().to_owned()
+        };
+        let applied = filter::apply(&path, &self.closed).await;
+        self.is_filter_due = applied.is_err();
+        match applied {
+            Ok(()) => {
+                self.filter_failed = false;
+                if self.closed.is_empty()
+                    && let Err(error) = self.shared.borrow_mut().record.set_filter(false)
+                {
+                    tracing::error!("that the packet filter is gone cannot be recorded: {error}");
+                }
+            }
+            Err(problem) if !self.filter_failed => {
+                self.filter_failed = true;
+                tracing::error!("accept = false is not in force; trying again: {problem}");
+            }
+            Err(_again) => {}
         }
     }
 
     /// What could not be added before is tried again.
     async fn complete(&mut self) {
+        if self.is_filter_due {
+            self.write_filter().await;
+        }
         let incomplete: Vec<_> = {
             let shared = self.shared.borrow();
             let incomplete = shared.held.values().filter(|held| held.is_incomplete);
@@ -298,33 +382,28 @@ impl Holder {
                 }
             }
         }
-        is_incomplete |= !self.put_routes(instance).await;
+        is_incomplete |= !self.put_routes(instance).await.is_complete;
         if let Some(held) = self.shared.borrow_mut().held.get_mut(&instance.name) {
             held.is_incomplete = is_incomplete;
         }
         added
     }
 
-    /// Returns whether all are there now.
-    async fn put_routes(&self, instance: &VrrpInstance) -> bool {
-        let mut is_complete = true;
+    async fn put_routes(&self, instance: &VrrpInstance) -> Put {
+        let mut put = Put { is_complete: true, added: Vec::new() };
         for route in &instance.virtual_routes {
+            let text = format!("virtual route {}", route.text);
             let Some(new) = self.new_route(route, &instance.interface) else {
-                is_complete = false;
+                put.is_complete = false;
                 continue;
             };
-            if let Err(error) = self.netlink.add_route(&new).await {
-                tracing::error!("{}: virtual route {}: {error}", instance.name, route.text);
-                is_complete = false;
-            }
+            put.note(self.netlink.add_route(&new).await, text, &instance.name);
         }
         for rule in &instance.virtual_rules {
-            if let Err(error) = self.netlink.add_rule(&new_rule(rule)).await {
-                tracing::error!("{}: virtual rule {}: {error}", instance.name, rule.text);
-                is_complete = false;
-            }
+            let text = format!("virtual rule {}", rule.text);
+            put.note(self.netlink.add_rule(&new_rule(rule)).await, text, &instance.name);
         }
-        is_complete
+        put
     }
 
     fn new_route(&self, route: &VirtualRoute, interface: &str) -> Option<NewRoute> {

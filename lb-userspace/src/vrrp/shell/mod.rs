@@ -13,6 +13,7 @@
 //! then the addresses are added and announced. Start reading at [`Handle::start`] and `runner`.
 
 mod compare;
+pub(crate) mod filter;
 mod holder;
 mod member;
 mod observe;
@@ -59,11 +60,8 @@ enum Message {
     Ready(bool),
     /// An instance's addresses are gone.
     Released(String),
-    PutBack {
-        instance: String,
-        #[expect(dead_code, reason = "for the debug output")]
-        address: IpAddr,
-    },
+    /// An address, route or rule of this instance was removed by somebody else, and is there again.
+    PutBack(String),
     Configure(Box<Vrrp>, oneshot::Sender<()>),
     Order {
         name: String,

@@ -28,6 +28,9 @@ pub(crate) struct Record {
     /// As they are configured, with the interface that the instance has.
     pub(crate) routes: Vec<(String, String)>,
     pub(crate) rules: Vec<String>,
+    /// Whether there is a table of the packet filter.
+    #[serde(default)]
+    pub(crate) has_filter: bool,
 }
 
 impl Record {
@@ -40,6 +43,20 @@ impl Record {
         };
         record.path = path.to_owned();
         Ok(record)
+    }
+
+    /// Where it is written.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Says whether there is a table of the packet filter, or is about to be.
+    pub(crate) fn set_filter(&mut self, is_there: bool) -> io::Result<()> {
+        if self.has_filter == is_there {
+            return Ok(());
+        }
+        self.has_filter = is_there;
+        self.write()
     }
 
     /// Adds what is about to be done. Nothing is written if it is there already.

@@ -17,7 +17,7 @@ use super::member::{Member, ms};
 use super::settings;
 use super::sockets::{Read, Sockets};
 use super::track::Tracking;
-use super::{Carried, Message, News};
+use super::{Carried, Message, News, filter};
 use crate::config::vrrp::{SyncGroup, VirtualAddress, Vrrp, VrrpInstance};
 use crate::vrrp::machine::{Action, Event, FaultCause, Report, Sighting, State};
 use crate::vrrp::packet::{Advert, Check, Datagram, Ipv4Checksum, PRIORITY_LEAVING, Refusal, peek, receive};
@@ -230,7 +230,7 @@ impl Runner {
             Message::Released(_name) => {
                 self.publish();
             }
-            Message::PutBack { instance, .. } => {
+            Message::PutBack(instance) => {
                 if let Some(member) = self.members.iter_mut().find(|member| member.config.name == instance) {
                     member.counters.put_back += 1;
                 }
@@ -293,6 +293,8 @@ impl Runner {
     /// Makes the instances those of the configuration. What is not changed is not touched.
     fn configure(&mut self, config: &Vrrp) {
         self.tracking.configure(config);
+        // Before any address comes.
+        drop(self.holder.send(Task::Close(filter::closed(&config.instances))));
         let same_router = |one: &VrrpInstance, two: &VrrpInstance| {
             (&one.name, &one.interface, one.virtual_router_id, one.is_ipv6())
                 == (&two.name, &two.interface, two.virtual_router_id, two.is_ipv6())
@@ -718,6 +720,8 @@ impl Runner {
 
     async fn end(mut self) {
         self.step_all(Event::Shutdown);
+        // After the last address has gone.
+        drop(self.holder.send(Task::Close(BTreeSet::new())));
         let (done, flushed) = oneshot::channel();
         drop(self.holder.send(Task::Flush(done)));
         drop(flushed.await);

@@ -1,8 +1,9 @@
 //! Removes what is left of a daemon that was killed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use super::filter;
 use super::holder::{new_route, new_rule};
 use super::record::Record;
 use crate::config::vrrp::{parse_route, parse_rule};
@@ -10,9 +11,10 @@ use crate::net::netlink::Netlink;
 
 /// Removes the recorded addresses, routes and rules. Returns what could not be removed.
 pub(crate) async fn undo(record: &Path, netlink: &Netlink) -> Vec<String> {
-    let record = match Record::read(record) {
+    let path = record;
+    let record = match Record::read(path) {
         Ok(record) => record,
-        Err(error) => return vec![format!("{}: {error}", record.display())],
+        Err(error) => return vec![format!("{}: {error}", path.display())],
     };
     let links = match netlink.links().await {
         Ok(links) => links,
@@ -20,6 +22,11 @@ pub(crate) async fn undo(record: &Path, netlink: &Netlink) -> Vec<String> {
     };
     let index: BTreeMap<_, _> = links.iter().map(|link| (link.name.as_str(), link.index)).collect();
     let mut problems = Vec::new();
+    if record.has_filter
+        && let Err(problem) = filter::apply(path, &BTreeSet::new()).await
+    {
+        problems.push(problem);
+    }
     for text in &record.rules {
         if let Some(rule) = parse_rule(text)
             && let Err(error) = netlink.remove_rule(&new_rule(&rule)).await

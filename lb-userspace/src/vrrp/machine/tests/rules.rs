@@ -434,6 +434,42 @@ fn a_reload_keeps_the_state() {
     assert_eq!(instance.state(), State::Master);
 }
 
+/// Reloads come as they like, also while a takeover is under way.
+#[test]
+fn a_reload_does_not_put_a_takeover_off() {
+    let other = |priority| Settings { priority, ..settings() };
+    // The master is silent: it is missed when it would have been without the reloads.
+    let mut instance = backup(settings());
+    told(&mut instance, &[advert(3, 150)], millis(10_000));
+    let due = instance.next_deadline().unwrap();
+    for (count, at) in (10_100..13_600).step_by(100).enumerate() {
+        let priority = if count.is_multiple_of(2) { 101 } else { 100 };
+        let actions = told(&mut instance, &[Event::Reconfigured(other(priority), priority)], millis(at));
+        assert_eq!(words(&actions), "");
+    }
+    assert!(instance.next_deadline().unwrap().abs_diff(due) < millis(10), "{:?}", instance.next_deadline());
+    // It said that it leaves: only the skew is waited.
+    let mut instance = backup(settings());
+    told(&mut instance, &[advert(3, 150), advert(3, 0)], millis(10_000));
+    let due = instance.next_deadline();
+    told(&mut instance, &[Event::Reconfigured(other(101), 101)], millis(10_100));
+    assert_eq!(instance.next_deadline(), due);
+    // A master of lower priority is not waited for, unless it is not lower any more.
+    let mut instance = backup(settings());
+    told(&mut instance, &[advert(3, 150), advert(3, 90)], millis(10_000));
+    let due = instance.next_deadline();
+    told(&mut instance, &[Event::Reconfigured(other(95), 95), advert(3, 90)], millis(11_000));
+    assert_eq!(instance.next_deadline(), due);
+    told(&mut instance, &[Event::Reconfigured(other(80), 80)], millis(11_000));
+    assert!(instance.next_deadline() > due);
+    // What is long due is due now, not in the past.
+    let mut instance = backup(settings());
+    told(&mut instance, &[advert(3, 150)], millis(10_000));
+    let faster = Settings { version: Version::V2, interval: Interval::from_centiseconds(10), ..settings() };
+    told(&mut instance, &[Event::Reconfigured(faster, 100)], millis(60_000));
+    assert!(instance.next_deadline() >= Some(millis(60_000)));
+}
+
 #[test]
 fn nothing_happens_after_the_end() {
     let (mut instance, at) = master(settings());
