@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::filter;
-use super::holder::{new_route, new_rule};
+use super::holder::put::{new_route, new_rule};
 use super::record::Record;
 use crate::config::vrrp::{parse_route, parse_rule};
 use crate::net::netlink::Netlink;
