@@ -1,16 +1,17 @@
 //! Echo servers on port 7, TCP and UDP, that also say where they run.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use nix::sys::socket::{setsockopt, sockopt::ReceiveTimeout};
 use nix::sys::time::{TimeVal, TimeValLike};
 
+use crate::director::patience;
 use crate::lab::Lab;
 use crate::topology::Node;
 
@@ -56,6 +57,30 @@ impl Drop for Echo {
     fn drop(&mut self) {
         self.is_stopping.store(true, Ordering::Relaxed);
     }
+}
+
+/// Sends `bytes` bytes to an echo server from the calling thread's namespace while what comes back is read, and compares.
+/// Returns who answered.
+///
+/// # Errors
+/// No connection, nothing for `patience(10)`, or something else came back.
+pub fn echo_back(to: SocketAddr, bytes: u32) -> anyhow::Result<String> {
+    let sent: Vec<u8> = (0..bytes).map(|i| i.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+    let mut stream =
+        TcpStream::connect_timeout(&to, patience(5)).with_context(|| format!("echo server at {to}"))?;
+    stream.set_read_timeout(Some(patience(10)))?;
+    stream.set_write_timeout(Some(patience(10)))?;
+    let mut writer = stream.try_clone()?;
+    let mut received = Vec::new();
+    thread::scope(|scope| -> anyhow::Result<()> {
+        let sender = scope.spawn(|| writer.write_all(&sent).and_then(|()| writer.shutdown(Shutdown::Write)));
+        stream.read_to_end(&mut received).context("reading back")?;
+        sender.join().ok().context("the sender panicked")?.context("sending")
+    })?;
+    let end = received.iter().position(|byte| *byte == b'\n').context("no greeting")?;
+    let (name, back) = received.split_at(end);
+    ensure!(back.get(1..) == Some(&sent[..]), "{} bytes came back otherwise", back.len());
+    Ok(String::from_utf8_lossy(name).into_owned())
 }
 
 /// Sockets stay in the namespace that they were made in; the threads need not be there.

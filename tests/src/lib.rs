@@ -38,7 +38,7 @@ mod wait;
 mod wiring;
 mod xdp_pass;
 
-pub use echo::Echo;
+pub use echo::{Echo, echo_back};
 pub use isolated::{MAX_DURATION, isolated, may_run_privileged};
 pub use lab::{Lab, LabBuilder};
 pub use load::{Connections, Load, LoadPlan, LoadReport};

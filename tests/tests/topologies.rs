@@ -1,13 +1,11 @@
 //! Two arms, both XDP modes, large transfers, fragments, and real servers that are not there yet.
 
 mod as_root {
-    use std::io::{Read, Write};
-    use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
-    use std::{net::IpAddr, thread};
+    use std::net::{IpAddr, SocketAddr, UdpSocket};
 
     use anyhow::Context;
     use lb_tests::director::{Configuration, Director, VirtualServer, patience, web};
-    use lb_tests::{Echo, Family, Lab, Node, Topology, isolated, wait_until};
+    use lb_tests::{Echo, Family, Lab, Node, Topology, echo_back, isolated, wait_until};
 
     /// The web server on port 80 and the echo servers on port 7 behind the VIP, one real server each by turns.
     fn services(lab: &Lab, interfaces: &[&str], family: Family) -> anyhow::Result<Configuration> {
@@ -40,33 +38,11 @@ mod as_root {
             assert_eq!(lab.exec(Node::Client, size)?, (64 << 20).to_string());
         }
         let vip = SocketAddr::new(lab.vip(family), 7);
-        let mut names = [echo_back(lab, vip)?, echo_back(lab, vip)?];
+        let upload = || lab.enter(Node::Client, || echo_back(vip, 8 << 20))?;
+        let mut names = [upload()?, upload()?];
         names.sort();
         assert_eq!(names, ["web1", "web2"]);
         Ok(())
-    }
-
-    /// Sends 8 MiB to the echo server, compares what comes back and returns who answered.
-    fn echo_back(lab: &Lab, vip: SocketAddr) -> anyhow::Result<String> {
-        let sent: Vec<u8> = (0..8u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-        let stream = lab.enter(Node::Client, || TcpStream::connect_timeout(&vip, patience(5)))?;
-        let mut stream = stream.with_context(|| format!("echo server at {vip}"))?;
-        stream.set_read_timeout(Some(patience(10)))?;
-        stream.set_write_timeout(Some(patience(10)))?;
-        let mut writer = stream.try_clone()?;
-        let mut received = Vec::new();
-        thread::scope(|scope| -> anyhow::Result<()> {
-            let sender =
-                scope.spawn(|| writer.write_all(&sent).and_then(|()| writer.shutdown(Shutdown::Write)));
-            stream.read_to_end(&mut received).context("reading back")?;
-            sender
-                .join()
-                .map_err(|cause| anyhow::anyhow!("the sender panicked: {cause:?}"))?
-                .context("sending")
-        })?;
-        let end = received.iter().position(|byte| *byte == b'\n').context("no greeting")?;
-        assert!(received[end + 1..] == sent[..], "{} bytes came back otherwise", received.len());
-        Ok(String::from_utf8_lossy(&received[..end]).into_owned())
     }
 
     #[test]

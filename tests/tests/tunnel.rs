@@ -7,13 +7,11 @@
 
 mod as_root {
     mod with_modules {
-        use std::io::{Read, Write};
-        use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
-        use std::thread;
+        use std::net::{IpAddr, SocketAddr};
 
         use anyhow::{Context, ensure};
-        use lb_tests::director::{Configuration, Director, VirtualServer, patience, run_lbctl, stderr};
-        use lb_tests::{Echo, Family, Lab, Node, Topology, isolated};
+        use lb_tests::director::{Configuration, Director, VirtualServer, run_lbctl, stderr};
+        use lb_tests::{Echo, Family, Lab, Node, Topology, echo_back, isolated};
 
         const WEBS: [Node; 2] = [Node::Web1, Node::Web2];
 
@@ -72,26 +70,7 @@ mod as_root {
             ensure!(answers == ["web2", "web1", "web2", "web1"], "{family:?}: {answers:?}");
             let vip = lab.vip(family);
             let _echoes = [Echo::start(lab, Node::Web1, vip)?, Echo::start(lab, Node::Web2, vip)?];
-            lab.enter(Node::Client, || upload(SocketAddr::new(vip, 7)))?
-        }
-
-        fn upload(to: SocketAddr) -> anyhow::Result<()> {
-            let sent: Vec<u8> =
-                (0..1u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-            let mut stream = TcpStream::connect_timeout(&to, patience(5))?;
-            stream.set_read_timeout(Some(patience(10)))?;
-            stream.set_write_timeout(Some(patience(10)))?;
-            let mut writer = stream.try_clone()?;
-            let mut received = Vec::new();
-            thread::scope(|scope| -> anyhow::Result<()> {
-                let sender =
-                    scope.spawn(|| writer.write_all(&sent).and_then(|()| writer.shutdown(Shutdown::Write)));
-                stream.read_to_end(&mut received).context("reading back")?;
-                sender.join().ok().context("the sender panicked")?.context("sending")
-            })?;
-            let end = received.iter().position(|byte| *byte == b'\n').context("no greeting")?;
-            ensure!(received[end + 1..] == sent[..], "{} bytes came back otherwise", received.len());
-            Ok(())
+            lab.enter(Node::Client, || echo_back(SocketAddr::new(vip, 7), 1 << 20))?.map(drop)
         }
 
         /// The path MTU that the client has learnt.
