@@ -34,7 +34,7 @@ const EVERY_KERNEL: &str = "every_kernel";
 /// Is part of the path of a test that needs a Debian kernel's modules.
 const WITH_MODULES: &str = "with_modules";
 /// How long one kernel may take, in emulation.
-const GUEST_TIMEOUT: Duration = Duration::from_secs(900);
+const GUEST_TIMEOUT: Duration = Duration::from_secs(1500);
 
 /// `cargo xtask test`
 #[derive(Debug, clap::Args)]
