@@ -190,6 +190,18 @@ impl Event {
         Self(((0x3333_2210u32 >> ((flags & 7) * 4)) & 15) as u8)
     }
 
+    /// Its number.
+    #[inline(always)]
+    pub(crate) const fn number(self) -> u8 {
+        self.0
+    }
+
+    /// The inverse of [`Event::number`]; of other numbers an event that no packet is.
+    #[inline(always)]
+    pub(crate) const fn from_number(number: u8) -> Self {
+        Self(number & 7)
+    }
+
     /// The same event, unknown to the verifier.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "masked")]
@@ -656,15 +668,15 @@ impl<'b, K: Key> Candidate<'b, K> {
 }
 
 /// Rank of a slot that must not be taken.
-const WORST: u32 = 0;
+pub(crate) const WORST: u32 = 0;
 /// Rank of an expired entry; unconfirmed ones rank below by their age.
-const EXPIRED: u32 = Ticks::MASK + 1;
+pub(crate) const EXPIRED: u32 = Ticks::MASK + 1;
 /// Rank of an empty slot.
-const EMPTY: u32 = EXPIRED + 1;
+pub(crate) const EMPTY: u32 = EXPIRED + 1;
 
 /// How readily the slot of an entry is taken.
 #[inline(always)]
-fn rank(value: Value, now: Ticks, timeout: u64) -> u32 {
+pub(crate) fn rank(value: Value, now: Ticks, timeout: u64) -> u32 {
     let age = now.since(value.seen());
     if u64::from(age) >= timeout {
         EXPIRED

@@ -9,7 +9,7 @@ use crate::word::Word;
 use crate::net::{Be16, MacAddress};
 
 /// The version of all layouts together, kept in [`Settings`].
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 macro_rules! assert_size {
     ($($type:ty = $size:literal),* $(,)?) => { $(const _: () = assert!(core::mem::size_of::<$type>() == $size);)* };
@@ -525,7 +525,7 @@ impl RoutePlaces {
     }
 }
 
-/// What tunnels need to know of a destination beside the [`Destination`].
+/// What tunnels and full NAT need to know of a destination beside the [`Destination`].
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct Detail {
@@ -533,8 +533,43 @@ pub struct Detail {
     pub source: [Word; 2],
     /// The longest packet of the link towards it; 0: not known.
     pub mtu: Word,
-    /// Zero.
-    pub reserved: Word,
+    /// [`Sources`] as one word; of other methods than full NAT 0.
+    pub sources: Word,
+}
+
+/// The addresses and ports of the director that packets to a real server by full NAT come from, as one word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sources {
+    /// The first and the last port; host order. 0: there are none.
+    pub ports: (u16, u16),
+    /// Index of the first address among [`crate::maps::RINGS`], where each takes two words as in
+    /// [`Detail::source`]. 24 bits.
+    pub offset: u32,
+    /// How many addresses there are; 0: [`Detail::source`] is the one.
+    pub count: u8,
+}
+
+impl Sources {
+    /// As one word.
+    #[inline(always)]
+    pub const fn to_word(self) -> u64 {
+        let (first, last) = self.ports;
+        first as u64
+            | (last as u64) << 16
+            | (self.offset as u64 & 0xff_ffff) << 32
+            | (self.count as u64) << 56
+    }
+
+    /// The inverse of [`Sources::to_word`].
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
+    pub const fn from_word(word: u64) -> Self {
+        Self {
+            ports: (word as u16, (word >> 16) as u16),
+            offset: (word >> 32) as u32 & 0xff_ffff,
+            count: (word >> 56) as u8,
+        }
+    }
 }
 
 /// A client on a segment of the director's, as its packets showed it.
@@ -691,7 +726,7 @@ pub struct FragmentKey {
 #[repr(C)]
 pub struct FragmentOwner {
     /// [`DestinationRef`] as a word; of an answer also [`FragmentOwner::ANSWER`], and the virtual server's id from
-    /// bit 32 on.
+    /// bit 32 on. By full NAT the index of the flow's lease and [`FragmentOwner::LEASE`].
     pub destination: u64,
     /// When, as [`crate::conn::Ticks`].
     pub seen: u64,
@@ -700,6 +735,8 @@ pub struct FragmentOwner {
 impl FragmentOwner {
     /// The datagram came from the destination.
     pub const ANSWER: u64 = 1 << 31;
+    /// The flow has a lease.
+    pub const LEASE: u64 = 1 << 30;
 }
 
 /// What the program must know at once. All of it may change while packets run.
@@ -720,8 +757,8 @@ pub struct Settings {
     pub epoch: Word,
     /// [`RoutePlaces`] as one word.
     pub routes: Word,
-    /// Zero.
-    pub reserved: [Word; 1],
+    /// Slots for leases: a multiple of [`crate::lease::GROUP`].
+    pub leases: Word,
     /// Idle timeouts by [`crate::conn::State`], in ticks.
     pub timeouts: [Word; 16],
     /// The interfaces the program is attached to. Each is in one of [`INTERFACE_PROBES`] slots from its index
@@ -739,7 +776,7 @@ impl Default for Settings {
             jiffy: Word::default(),
             epoch: Word::default(),
             routes: Word::default(),
-            reserved: Default::default(),
+            leases: Word::default(),
             timeouts: Default::default(),
             interfaces: [const { Interface { index: Word::new(0), mac: Word::new(0) } };
                 (INTERFACE_SLOTS + INTERFACE_PROBES) as usize],
@@ -758,6 +795,8 @@ impl Settings {
     pub const EXPIRE_NODEST: u64 = 8;
     /// A template of a real server of weight 0 does not count.
     pub const EXPIRE_QUIESCENT: u64 = 16;
+    /// Some real server is reached by full NAT, so what is for no virtual server may be for a lease.
+    pub const FULL_NAT: u64 = 32;
 }
 
 /// An interface the program is attached to. An all-zero element is an empty slot.
@@ -803,6 +842,8 @@ mod tests {
             prop_assert_eq!(from_mac_word(mac_word(mac, vlan)), (mac, vlan));
             let place = RingPlace { offset, slots };
             prop_assert_eq!(RingPlace::from_word(place.to_word()), place);
+            let sources = Sources { ports: (port, vlan), offset: offset & 0xff_ffff, count: flags };
+            prop_assert_eq!(Sources::from_word(sources.to_word()), sources);
             let identity = Identity { service, port: Be16::new(port), weight };
             prop_assert_eq!(Identity::from_word(identity.to_word()), identity);
         }

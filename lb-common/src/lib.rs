@@ -13,6 +13,7 @@ pub mod csum;
 pub mod forward;
 pub mod hash;
 pub mod layout;
+pub mod lease;
 pub mod maps;
 #[cfg(any(test, feature = "user"))]
 pub mod memory;

@@ -30,11 +30,13 @@ pub const VIRTUALS: &str = "VIRTUALS";
 pub const ROUTES: &str = "ROUTES";
 /// Clients on the director's segments, by address: [`crate::layout::Neighbour`].
 pub const NEIGHBOURS: &str = "NEIGHBOURS";
+/// Addresses and ports that flows by full NAT have: [`crate::lease::Lease`].
+pub const LEASES: &str = "LEASES";
 /// By [`crate::verdict::Reason`], per CPU: packets, u64.
 pub const REASONS: &str = "REASONS";
 
 /// All of them; each is pinned under its name.
-pub const ALL: [&str; 16] = [
+pub const ALL: [&str; 17] = [
     SERVICES4,
     SERVICES6,
     SCHEDULES,
@@ -50,6 +52,7 @@ pub const ALL: [&str; 16] = [
     VIRTUALS,
     ROUTES,
     NEIGHBOURS,
+    LEASES,
     REASONS,
 ];
 

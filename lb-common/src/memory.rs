@@ -9,6 +9,7 @@ use crate::layout::{
     Destination, Detail, FragmentKey, FragmentOwner, INTERFACE_PROBES, INTERFACE_SLOTS, Interface,
     LAYOUT_VERSION, Load, Neighbour, Route, Schedule, Settings, Traffic, Virtual, mac_word,
 };
+use crate::lease::Lease;
 use crate::maps::ROUTES_HALF;
 use crate::net::MacAddress;
 use crate::services;
@@ -27,11 +28,13 @@ pub struct Sizes {
     pub ring_words: usize,
     /// Buckets of each connection table.
     pub buckets: u32,
+    /// Leases; a multiple of [`crate::lease::GROUP`].
+    pub leases: u32,
 }
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { services: 64, destinations: 256, ring_words: 4096, buckets: 1024 }
+        Self { services: 64, destinations: 256, ring_words: 4096, buckets: 1024, leases: 1024 }
     }
 }
 
@@ -66,6 +69,8 @@ pub struct MemoryTables {
     pub virtuals: Vec<Virtual>,
     /// See [`Tables::route`].
     pub routes: Vec<Route>,
+    /// See [`Tables::lease`].
+    pub leases: Vec<Lease>,
     /// See [`Tables::neighbour`].
     pub neighbours: Mutex<HashMap<[u64; 2], Neighbour>>,
     traffic: Vec<[AtomicU64; 5]>,
@@ -76,7 +81,7 @@ impl MemoryTables {
     /// Empty tables with IPVS's timeouts.
     pub fn new(sizes: Sizes, seed: u64) -> Self {
         let settings = Settings::default();
-        initialise(&settings, seed, sizes.buckets, sizes.buckets);
+        initialise(&settings, seed, [sizes.buckets; 2], sizes.leases);
         Self {
             clock: AtomicU32::new(0),
             settings,
@@ -92,6 +97,7 @@ impl MemoryTables {
             details: fill(sizes.destinations),
             virtuals: fill(sizes.services),
             routes: fill(2 * ROUTES_HALF as usize),
+            leases: fill(sizes.leases as usize),
             neighbours: Mutex::default(),
             traffic: fill(sizes.destinations),
             reasons: fill(Reason::ALL.len()),
@@ -141,9 +147,10 @@ impl MemoryTables {
 }
 
 /// Writes the settings of new tables.
-pub fn initialise(settings: &Settings, seed: u64, buckets4: u32, buckets6: u32) {
+pub fn initialise(settings: &Settings, seed: u64, [buckets4, buckets6]: [u32; 2], leases: u32) {
     settings.seed.store(seed);
     settings.buckets.store(u64::from(buckets4) | u64::from(buckets6) << 32);
+    settings.leases.store(leases.into());
     for (timeout, seconds) in settings.timeouts.iter().zip(TIMEOUT_SECONDS) {
         timeout.store(Ticks::of_seconds(seconds));
     }
@@ -226,6 +233,10 @@ impl Tables for MemoryTables {
 
     fn route(&self, index: u32) -> Option<&Route> {
         self.routes.get(index as usize)
+    }
+
+    fn lease(&self, index: u32) -> Option<&Lease> {
+        self.leases.get(index as usize)
     }
 
     fn neighbour(&self, address: &[u64; 2]) -> Option<Neighbour> {

@@ -4,10 +4,11 @@ use crate::word::{Blur, Word};
 
 use crate::conn::{Bucket4, Bucket6, Ticks};
 use crate::forward::pick::{self, Asked};
-use crate::forward::{self, place, sticky};
+use crate::forward::{self, full_nat, place, sticky};
 use crate::layout::{
     Destination, Detail, FragmentKey, FragmentOwner, Load, Neighbour, Route, Schedule, Settings, Virtual,
 };
+use crate::lease::Lease;
 use crate::services;
 use crate::verdict::Reason;
 
@@ -147,6 +148,32 @@ pub trait Tables {
         Self: Sized,
     {
         place::weigh(self, value, change);
+    }
+    /// A lease.
+    fn lease(&self, index: u32) -> Option<&Lease>;
+    /// [`full_nat::lease`].
+    #[inline(always)]
+    fn find_lease(&self, client: [u64; 2], rest: u64, what: u64) -> u64
+    where
+        Self: Sized,
+    {
+        full_nat::lease(self, client, rest, what)
+    }
+    /// [`full_nat::among`].
+    #[inline(always)]
+    fn lease_among(&self, client: [u64; 2], rest: u64, what: u64, place: u32) -> u64
+    where
+        Self: Sized,
+    {
+        full_nat::among(self, client, rest, what, place, Blur::new(0))
+    }
+    /// [`full_nat::lease_of`].
+    #[inline(always)]
+    fn lease_of(&self, source: [u64; 2], server: [u64; 2], ports: u64) -> u64
+    where
+        Self: Sized,
+    {
+        full_nat::lease_of(self, source, server, ports)
     }
     /// A client on a segment of the director's; [`neighbour_key4`] makes the address of an IPv4 one.
     fn neighbour(&self, address: &[u64; 2]) -> Option<Neighbour>;

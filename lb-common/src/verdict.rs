@@ -111,6 +111,10 @@ reasons! {
     RemovedRealServer = 21, Pass, "removed-real-server";
     /// To a connection of a real server that has failed.
     FailedRealServer = 22, Drop, "failed-real-server";
+    /// By full NAT: all of the director's ports that the flow may have towards its real server are taken.
+    NoSourcePort = 23, Drop, "no-source-port";
+    /// By full NAT: of a connection that has no port of the director's and does not get one by this packet.
+    NoLease = 24, Drop, "no-lease";
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use lb_common::layout::{
     Destination, Detail, FragmentKey, FragmentOwner, Load, Neighbour, Route, Schedule, Settings, Traffic,
     Virtual,
 };
+use lb_common::lease::{GROUP, Lease};
 use lb_common::maps::{
     DESTINATIONS_MAX, FRAGMENTS_MAX, NEIGHBOURS_MAX, RING_WORDS, ROUTES_HALF, SERVICES as SERVICES_MAX,
 };
@@ -53,6 +54,9 @@ static VIRTUALS: Array<Virtual> = Array::with_max_entries(SERVICES_MAX + 1, BPF_
 static ROUTES: Array<Route> = Array::with_max_entries(2 * ROUTES_HALF, BPF_F_MMAPABLE);
 #[map]
 static NEIGHBOURS: LruHashMap<[u64; 2], Neighbour> = LruHashMap::with_max_entries(NEIGHBOURS_MAX, 0);
+// The loader sets its size.
+#[map]
+static LEASES: Array<Lease> = Array::with_max_entries(GROUP, BPF_F_MMAPABLE);
 #[map]
 static REASONS: PerCpuArray<u64> = PerCpuArray::with_max_entries(64, 0);
 
@@ -154,6 +158,26 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn owner(&self, a: u64, b: u64, ports: u32, answers: u64, is_ipv6: bool) -> u64 {
         stages::owner(a, b, ports, answers, u32::from(is_ipv6))
+    }
+
+    #[inline(always)]
+    fn lease(&self, index: u32) -> Option<&Lease> {
+        LEASES.get(index)
+    }
+
+    #[inline(always)]
+    fn find_lease(&self, [a, b]: [u64; 2], rest: u64, what: u64) -> u64 {
+        stages::find_lease(a, b, rest, what)
+    }
+
+    #[inline(always)]
+    fn lease_among(&self, [a, b]: [u64; 2], rest: u64, what: u64, place: u32) -> u64 {
+        stages::lease_among(a, b, rest, what, place)
+    }
+
+    #[inline(always)]
+    fn lease_of(&self, [a, b]: [u64; 2], [c, d]: [u64; 2], ports: u64) -> u64 {
+        stages::lease_of(a, b, c, d, ports)
     }
 
     #[inline(always)]

@@ -9,7 +9,7 @@ use aya_ebpf::bindings::{xdp_action, xdp_md};
 use aya_ebpf::helpers::bpf_redirect;
 use lb_common::csum;
 use lb_common::forward::pick::{self, Asked};
-use lb_common::forward::{self, Stage, place, sticky, translate, way};
+use lb_common::forward::{self, Stage, full_nat, place, sticky, translate, way};
 use lb_common::layout::DestinationRef;
 use lb_common::verdict::Verdict;
 use lb_common::word::Blur;
@@ -30,36 +30,49 @@ fn action(verdict: Verdict) -> u32 {
     }
 }
 
-/// No action has this bit: a stage is to come.
+/// No action has this bit: a stage is to come. Which one, say four bits from [`KIND`] on; what it is about, those below
+/// [`NEW`].
 const NEXT: u32 = 1 << 31;
-/// That stage is [`Stage::Translate`], with the destination in the low bits and [`NEW`].
-const TRANSLATE: u32 = 1 << 30;
-/// That stage is [`Stage::Encapsulate`], likewise.
-const ENCAPSULATE: u32 = 1 << 29;
-const NEW: u32 = 1 << 28;
+const KIND: u32 = 27;
+/// A new connection.
+const NEW: u32 = 1 << 26;
+
+const ANSWER: u32 = 0;
+const ERROR: u32 = 1;
+const REST: u32 = 2;
+const FAILED: u32 = 3;
+const TRANSLATE: u32 = 4;
+const ENCAPSULATE: u32 = 5;
+const FULL_NAT: u32 = 6;
+const TO_SERVER: u32 = 7;
+const TO_CLIENT: u32 = 8;
+const ERROR_OF_LEASE: u32 = 9;
+const ERROR_TO_SERVER: u32 = 10;
+const UNCOMMON: u32 = 11;
 
 /// The return value of a stage that another one comes after. A stage does not call the next itself: stages would
 /// then share the 512 bytes of stack.
 #[inline(always)]
 fn after(stage: Stage) -> u32 {
-    match stage {
-        Stage::Answer => NEXT,
-        Stage::Error => NEXT | 1,
-        Stage::Rest => NEXT | 2,
-        Stage::Failed(flags) => NEXT | 3 | (flags as u32) << 8,
-        Stage::Uncommon => NEXT | 4,
-        Stage::Translate(destination, new) => NEXT | TRANSLATE | chosen(destination, new),
-        Stage::Encapsulate(destination, new) => NEXT | ENCAPSULATE | chosen(destination, new),
-    }
-}
-
-#[inline(always)]
-fn chosen(destination: DestinationRef, new: bool) -> u32 {
-    destination.to_word() as u32 | if new { NEW } else { 0 }
+    let (kind, about, new) = match stage {
+        Stage::Answer => (ANSWER, 0, false),
+        Stage::Error => (ERROR, 0, false),
+        Stage::Rest => (REST, 0, false),
+        Stage::Failed(flags) => (FAILED, u32::from(flags), false),
+        Stage::Uncommon => (UNCOMMON, 0, false),
+        Stage::Translate(destination, new) => (TRANSLATE, destination.to_word() as u32, new),
+        Stage::Encapsulate(destination, new) => (ENCAPSULATE, destination.to_word() as u32, new),
+        Stage::FullNat(destination, new) => (FULL_NAT, destination.to_word() as u32, new),
+        Stage::ToServer(slot, new) => (TO_SERVER, slot, new),
+        Stage::ToClient(slot) => (TO_CLIENT, slot, false),
+        Stage::ErrorOfLease(destination) => (ERROR_OF_LEASE, destination.to_word() as u32, false),
+        Stage::ErrorToServer(slot) => (ERROR_TO_SERVER, slot, false),
+    };
+    NEXT | kind << KIND | if new { NEW } else { 0 } | about & (NEW - 1)
 }
 
 /// The stages that a frame may come to after the first.
-const MOST_STAGES: u32 = 3;
+const MOST_STAGES: u32 = 4;
 
 /// All stages that a frame comes to.
 #[inline(always)]
@@ -76,18 +89,19 @@ pub(crate) fn run(context: *mut xdp_md) -> u32 {
 
 #[inline(always)]
 fn next(context: *mut xdp_md, word: u32) -> u32 {
-    if word & TRANSLATE != 0 {
-        stage_translate(context, word)
-    } else if word & ENCAPSULATE != 0 {
-        stage_encapsulate(context, word)
-    } else {
-        match word & 7 {
-            0 => stage_answer(context),
-            1 => stage_error(context),
-            2 => stage_rest(context),
-            3 => stage_failed(context, word >> 8),
-            _ => stage_uncommon(context),
-        }
+    match word >> KIND & 15 {
+        TRANSLATE => stage_translate(context, word),
+        ANSWER => stage_answer(context),
+        ENCAPSULATE => stage_encapsulate(context, word),
+        FULL_NAT => stage_full_nat(context, word),
+        TO_SERVER => stage_to_server(context, word),
+        TO_CLIENT => stage_to_client(context, word),
+        UNCOMMON => stage_uncommon(context),
+        ERROR => stage_error(context),
+        REST => stage_rest(context),
+        ERROR_OF_LEASE => stage_error_of_lease(context, word),
+        ERROR_TO_SERVER => stage_error_to_server(context, word),
+        _ => stage_failed(context, word),
     }
 }
 
@@ -128,20 +142,56 @@ extern "C" fn stage_rest(context: *mut xdp_md) -> u32 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn stage_failed(context: *mut xdp_md, flags: u32) -> u32 {
-    carry_out(context, Stage::Failed(flags as u8))
+extern "C" fn stage_failed(context: *mut xdp_md, about: u32) -> u32 {
+    carry_out(context, Stage::Failed(about as u8))
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn stage_translate(context: *mut xdp_md, chosen: u32) -> u32 {
-    carry_out(context, Stage::Translate(DestinationRef::from_word(u64::from(chosen)), chosen & NEW != 0))
+extern "C" fn stage_translate(context: *mut xdp_md, about: u32) -> u32 {
+    carry_out(context, Stage::Translate(destination(about), about & NEW != 0))
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn stage_encapsulate(context: *mut xdp_md, chosen: u32) -> u32 {
-    carry_out(context, Stage::Encapsulate(DestinationRef::from_word(u64::from(chosen)), chosen & NEW != 0))
+extern "C" fn stage_encapsulate(context: *mut xdp_md, about: u32) -> u32 {
+    carry_out(context, Stage::Encapsulate(destination(about), about & NEW != 0))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn stage_full_nat(context: *mut xdp_md, about: u32) -> u32 {
+    carry_out(context, Stage::FullNat(destination(about), about & NEW != 0))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn stage_to_server(context: *mut xdp_md, about: u32) -> u32 {
+    carry_out(context, Stage::ToServer(about & (NEW - 1), about & NEW != 0))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn stage_to_client(context: *mut xdp_md, about: u32) -> u32 {
+    carry_out(context, Stage::ToClient(about & (NEW - 1)))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn stage_error_of_lease(context: *mut xdp_md, about: u32) -> u32 {
+    carry_out(context, Stage::ErrorOfLease(destination(about)))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn stage_error_to_server(context: *mut xdp_md, about: u32) -> u32 {
+    carry_out(context, Stage::ErrorToServer(about & (NEW - 1)))
+}
+
+/// The destination in the low bits.
+#[inline(always)]
+fn destination(about: u32) -> DestinationRef {
+    DestinationRef::from_word(u64::from(about))
 }
 
 /// The bits of `csum::sum`.
@@ -179,6 +229,27 @@ pub(crate) extern "C" fn find_answers(a: u64, b: u64, key: u32, is_ipv6: u32) ->
 #[inline(never)]
 pub(crate) extern "C" fn owner(a: u64, b: u64, ports: u32, answers: u64, is_ipv6: u32) -> u64 {
     translate::owner(&KernelTables, a, b, ports, answers, is_ipv6 != 0)
+}
+
+/// See [`full_nat::lease`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn find_lease(a: u64, b: u64, rest: u64, what: u64) -> u64 {
+    full_nat::lease(&KernelTables, [a, b], rest, what)
+}
+
+/// See [`full_nat::among`]. The top bits of `rest` are 0, which the verifier does not know.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn lease_among(a: u64, b: u64, rest: u64, what: u64, place: u32) -> u64 {
+    full_nat::among(&KernelTables, [a, b], rest, what, place, Blur::new(rest >> 60))
+}
+
+/// See [`full_nat::lease_of`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn lease_of(a: u64, b: u64, c: u64, d: u64, ports: u64) -> u64 {
+    full_nat::lease_of(&KernelTables, [a, b], [c, d], ports)
 }
 
 /// See [`pick::pick`].

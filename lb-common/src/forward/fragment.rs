@@ -64,6 +64,13 @@ pub(super) fn remember_answer<T: Tables>(tables: &T, settings: &Settings, key: &
     tables.remember_fragment(key, &owner);
 }
 
+/// Keeps that a datagram is of a flow that has a lease. `owner` is [`FragmentOwner::destination`].
+#[inline(always)]
+pub(super) fn remember_lease<T: Tables>(tables: &T, settings: &Settings, key: &FragmentKey, owner: u64) {
+    let owner = FragmentOwner { destination: owner, seen: u64::from(tables.now(settings).bits()) };
+    tables.remember_fragment(key, &owner);
+}
+
 /// What was kept of the first fragment: [`FragmentOwner::destination`].
 #[inline(always)]
 pub(super) fn first_fragment<P: Packet, T: Tables>(

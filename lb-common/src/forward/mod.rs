@@ -6,6 +6,7 @@
 
 mod failed;
 mod fragment;
+pub mod full_nat;
 mod icmp;
 pub mod nat;
 pub mod pick;
@@ -69,6 +70,16 @@ pub enum Stage {
     Failed(u8),
     /// For this destination by NAT; `true` for a new connection.
     Translate(DestinationRef, bool),
+    /// For this destination by full NAT; `true` for a new connection.
+    FullNat(DestinationRef, bool),
+    /// For the real server of the lease in this slot; `true` for a new connection.
+    ToServer(u32, bool),
+    /// For the client of the lease in this slot.
+    ToClient(u32),
+    /// ICMP about a flow by full NAT to this destination.
+    ErrorOfLease(DestinationRef),
+    /// ICMP for the real server of the lease in this slot.
+    ErrorToServer(u32),
     /// For this destination through a tunnel; `true` for a new connection.
     Encapsulate(DestinationRef, bool),
 }
@@ -139,6 +150,24 @@ fn staged_ip<P: Packet, A: Version, T: Tables>(
             let chosen = place::live(tables, reference, new).ok_or(BROKEN)?;
             translate::to_server(packet, tables, link, ip, &ports, &chosen)
         }
+        Stage::FullNat(reference, new) => {
+            let ports = ports(packet)?;
+            let chosen = place::live(tables, reference, new).ok_or(BROKEN)?;
+            full_nat::take(packet, tables, ip, &ports, &chosen)
+        }
+        Stage::ToServer(index, new) => {
+            let ports = ports(packet)?;
+            full_nat::to_server(packet, tables, link, ip, &ports, (index, new))
+        }
+        Stage::ToClient(index) => {
+            let ports = ports(packet)?;
+            full_nat::to_client(packet, tables, link, ip, &ports, index)
+        }
+        Stage::ErrorOfLease(reference) => {
+            let chosen = place::live(tables, reference, false).ok_or(BROKEN)?;
+            icmp::of_lease(packet, tables, ip, &chosen)
+        }
+        Stage::ErrorToServer(index) => icmp::to_server_of_lease(packet, tables, link, ip, index),
         Stage::Encapsulate(reference, new) => {
             let ports = if ip.segment.whole && tunnel::has_ports(ip.segment.protocol) {
                 Some(ports(packet)?)
@@ -224,8 +253,16 @@ fn balance<P: Packet, A: Version, T: Tables>(
     let settings = tables.settings().ok_or(BROKEN)?;
     let service = match A::service(tables, settings, ip.destination, ports.destination, ip.segment.protocol) {
         Some(service) => service,
-        None if settings.flags.load() & Settings::NAT == 0 => return Err(Reason::NoVirtualServer.into()),
-        None => return translate::answered(packet, tables, settings, link, ip, &ports, is_plain),
+        None => match settings.flags.load() & (Settings::NAT | Settings::FULL_NAT) {
+            0 => return Err(Reason::NoVirtualServer.into()),
+            Settings::NAT => {
+                return translate::answered(packet, tables, settings, link, ip, &ports, is_plain);
+            }
+            _ => {
+                hint::cold_path();
+                return Err(packet.stage(tables, Stage::Answer));
+            }
+        },
     };
     accept(packet, settings, link, ip.ttl)?;
     let flow = ip.source.flow(ports.source, service.id);
@@ -266,6 +303,9 @@ fn rest<P: Packet, A: Version, T: Tables>(
     ip: &Arrived<A>,
 ) -> Result<Verdict, Verdict> {
     let first = first_fragment(packet, tables, link, &A::fragment_key(ip), ip.ttl)?;
+    if first & FragmentOwner::LEASE != 0 {
+        return full_nat::rest(packet, tables, link, ip, first);
+    }
     let destination = DestinationRef::from_word(first);
     if first & FragmentOwner::ANSWER != 0 {
         let settings = tables.settings().ok_or(BROKEN)?;
@@ -276,6 +316,10 @@ fn rest<P: Packet, A: Version, T: Tables>(
     let chosen = place::live(tables, destination, false).ok_or(Reason::UnknownFragment)?;
     if chosen.is_tunnelled() {
         return Err(packet.stage(tables, chosen.stage()));
+    }
+    if chosen.flags() & NextHop::METHOD == Method::FullNat as u8 {
+        // The first one got no lease.
+        return Err(Verdict::Drop(Reason::NoLease));
     }
     if chosen.flags() & NextHop::METHOD != 0 {
         return translate::rest_to_server(packet, tables, link, ip, &chosen);

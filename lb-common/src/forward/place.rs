@@ -102,6 +102,8 @@ impl Chosen<'_> {
             Stage::Failed(self.flags())
         } else if self.is_tunnelled() {
             Stage::Encapsulate(self.reference, self.new)
+        } else if self.flags() & NextHop::METHOD == Method::FullNat as u8 {
+            Stage::FullNat(self.reference, self.new)
         } else {
             Stage::Translate(self.reference, self.new)
         }

@@ -26,10 +26,10 @@ use super::place::{Chosen, entry};
 use super::send::{depart, may_go};
 use super::version::{Arrived, Version, has_any_port};
 use super::way::{Way, learn, way};
-use super::{BROKEN, Stage, accept};
+use super::{BROKEN, Stage, accept, full_nat};
 
 /// Cannot be: the frame was long enough when it was read.
-const SHORT: Verdict = Verdict::Drop(Reason::Malformed);
+pub(super) const SHORT: Verdict = Verdict::Drop(Reason::Malformed);
 
 /// Sends a client's packet to its real server by another method than direct routing.
 #[inline(always)]
@@ -75,7 +75,7 @@ pub(super) fn server_port(chosen: &Chosen<'_>, port: Be16) -> Be16 {
 
 /// Translates a packet and sends it.
 #[inline(always)]
-fn translated<P: Packet, A: Version>(
+pub(super) fn translated<P: Packet, A: Version>(
     packet: &mut P,
     link: &Link,
     ip: &Arrived<A>,
@@ -136,7 +136,14 @@ pub(super) fn answer<P: Packet, A: Version, T: Tables>(
     ports: &Ports,
 ) -> Result<Verdict, Verdict> {
     let settings = tables.settings().ok_or(BROKEN)?;
-    if settings.flags.load() & Settings::NAT == 0 {
+    let flags = settings.flags.load();
+    if flags & Settings::FULL_NAT != 0 {
+        hint::cold_path();
+        if let Some(stage) = full_nat::answer(tables, ip, ports) {
+            return Err(packet.stage(tables, stage));
+        }
+    }
+    if flags & Settings::NAT == 0 {
         return Err(Reason::NoVirtualServer.into());
     }
     let answers = answers(tables, ip.source, ports.source, ip.segment.protocol)?;

@@ -31,7 +31,7 @@ const PORT: u16 = 80;
 
 /// Times of the control plane, on tables in the kernel.
 pub(crate) fn control_plane() -> Result<Vec<ControlTime>> {
-    let mut tables = loader::load(None, Capacity { ipv4: CONNECTIONS, ipv6: 1024 })?.tables;
+    let mut tables = loader::load(None, Capacity { ipv4: CONNECTIONS, ipv6: 1024, full_nat: 256 })?.tables;
     let key = ServiceKey { protocol: protocol::TCP, address: [10, 255, 0, 1].into(), port: PORT };
     let servers: Vec<_> = (0..REAL_SERVERS).map(|n| DesiredServer::new(server(n), n % 5 + 1)).collect();
     let link = Hop::Link { to: [2; 6], from: [4; 6], interface: 1, vlan: 0 };

@@ -111,7 +111,8 @@ fn join<const N: usize>(parts: &[&[u8]]) -> Result<[u8; N]> {
 
 /// The director's program with a virtual server of each family and method: direct routing, NAT, tunnel.
 pub(crate) fn director() -> Result<Loaded> {
-    let mut loaded = loader::load(None, Capacity { ipv4: CONNECTIONS, ipv6: CONNECTIONS })?;
+    let mut loaded =
+        loader::load(None, Capacity { ipv4: CONNECTIONS, ipv6: CONNECTIONS, full_nat: CONNECTIONS })?;
     let tables = &mut loaded.tables;
     ensure!(place_interface(&tables.settings().interfaces, LOOPBACK, DIRECTOR), "no slot for the interface");
     let methods = [(PORT, Method::DirectRouting), (NAT_PORT, Method::Nat), (TUNNEL_PORT, Method::Tunnel)];

@@ -80,5 +80,8 @@ pub(super) async fn saved(instance: &Instance) -> anyhow::Result<Saved> {
 
 /// Rules, one a line.
 pub(super) fn write_rules(saved: &Saved, is_whole: bool, out: &mut impl Write) -> std::io::Result<()> {
+    for note in saved.unsaid() {
+        writeln!(std::io::stderr().lock(), "note: {note}")?;
+    }
     saved.rules(is_whole).iter().try_for_each(|rule| writeln!(out, "{rule}"))
 }

@@ -8,7 +8,7 @@ use super::check_servers::virtual_server;
 use super::diagnostics::{Report, Span, quoted};
 use super::model::{Director, VirtualServer};
 use super::raw::{Field, RawConfig, RawDirector, RawVirtualServer};
-use super::scheduling::{connection_rules, groups};
+use super::scheduling::{Places, connection_rules, fit, groups};
 use super::values::flag;
 use super::vrrp::{self, Vrrp};
 use super::words::word;
@@ -18,6 +18,9 @@ const MIN_MAX_CONNECTIONS: u32 = 1024;
 /// A quarter of the other minimum, because a quarter is the default.
 const MIN_MAX_CONNECTIONS_IPV6: u32 = MIN_MAX_CONNECTIONS / 4;
 const MAX_MAX_CONNECTIONS: u32 = 64_000_000;
+const DEFAULT_MAX_FULL_NAT: u32 = 65_536;
+/// A lease's place is a number of 26 bits, and there are two places for each.
+const MAX_MAX_FULL_NAT: u32 = 1 << 25;
 const MAX_INTERFACES: usize = 16;
 /// `IFNAMSIZ` without the final zero.
 const MAX_INTERFACE_NAME: usize = 15;
@@ -44,8 +47,11 @@ pub(super) fn check(
     totals(&raw.virtual_servers, report);
     let groups = groups(raw.groups, report);
     let mut seen = HashMap::new();
+    let place = |raw: &RawVirtualServer| Places::new(&raw.scheduling.sources, &raw.path);
+    let places: Vec<_> = raw.virtual_servers.iter().map(place).collect();
     let virtual_servers: Vec<_> =
         raw.virtual_servers.into_iter().map(|raw| virtual_server(raw, &groups, &mut seen, report)).collect();
+    fit(&virtual_servers, &places, report);
     let readable: Vec<VirtualServer> = virtual_servers.iter().flatten().cloned().collect();
     let vrrp = vrrp::check(raw.vrrp, director.as_ref(), &readable, report);
     Some((director?, virtual_servers.into_iter().collect::<Option<_>>()?, vrrp))
@@ -71,6 +77,13 @@ fn director(
     let default = max_connections.unwrap_or(DEFAULT_MAX_CONNECTIONS) / 4;
     let max_connections_ipv6 =
         number(&raw.max_connections_ipv6, "director.max_connections_ipv6", range, default, report);
+    let max_full_nat_connections = number(
+        &raw.max_full_nat_connections,
+        "director.max_full_nat_connections",
+        (MIN_MAX_CONNECTIONS_IPV6, MAX_MAX_FULL_NAT),
+        DEFAULT_MAX_FULL_NAT,
+        report,
+    );
     let manage_addresses = flag(&raw.manage_addresses, true);
     let connection_rules = connection_rules(&raw.connection_rules, report);
     Some(Director {
@@ -79,6 +92,7 @@ fn director(
         xdp_mode: xdp_mode?,
         max_connections: max_connections?,
         max_connections_ipv6: max_connections_ipv6?,
+        max_full_nat_connections: max_full_nat_connections?,
         manage_addresses: manage_addresses?,
         connection_rules: connection_rules?,
     })

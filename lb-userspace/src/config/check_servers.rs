@@ -324,12 +324,6 @@ fn against_vip(
         };
         add(format!("{ip} is the address of the virtual server"), help);
     }
-    if forwarding == Forwarding::FullNat {
-        add(
-            "full_nat is not supported by this version".to_owned(),
-            "write \"nat\" and make the director the server's gateway, or \"tun\"".to_owned(),
-        );
-    }
     let other = written.port.filter(|other| *other != port);
     if let Some(other) = other.filter(|_| port == 0) {
         add(

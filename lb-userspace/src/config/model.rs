@@ -44,6 +44,8 @@ pub struct Director {
     pub max_connections: u32,
     /// Entries of the IPv6 connection table, 256 to 64,000,000.
     pub max_connections_ipv6: u32,
+    /// Connections of both families by full NAT, 256 to 33,554,432.
+    pub max_full_nat_connections: u32,
     /// Whether `up` puts the virtual servers' addresses on an interface and `down` removes them.
     pub manage_addresses: bool,
     /// Timeouts of connections, and what ends them early.

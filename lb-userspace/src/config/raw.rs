@@ -50,6 +50,7 @@ pub(super) struct RawDirector {
     pub(super) xdp_mode: Field<String>,
     pub(super) max_connections: Field<i128>,
     pub(super) max_connections_ipv6: Field<i128>,
+    pub(super) max_full_nat_connections: Field<i128>,
     pub(super) manage_addresses: Field<bool>,
     pub(super) connection_rules: RawConnectionRules,
 }
@@ -126,6 +127,7 @@ fn director(table: &Table<'_>, report: &mut Report) -> RawDirector {
         xdp_mode: table.string("xdp_mode", report),
         max_connections: table.integer("max_connections", report),
         max_connections_ipv6: table.integer("max_connections_ipv6", report),
+        max_full_nat_connections: table.integer("max_full_nat_connections", report),
         manage_addresses: table.boolean("manage_addresses", report),
         connection_rules: read_connection_rules(table, report),
     }

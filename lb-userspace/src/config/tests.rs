@@ -69,6 +69,7 @@ forwarding = "dr"
             xdp_mode: XdpMode::Native,
             max_connections: 2_000_000,
             max_connections_ipv6: 4096,
+            max_full_nat_connections: 65_536,
             manage_addresses: false,
             connection_rules: ConnectionRules::default(),
         }
@@ -105,6 +106,7 @@ fn what_is_not_written_has_its_default() {
             xdp_mode: XdpMode::Auto,
             max_connections: 1_000_000,
             max_connections_ipv6: 250_000,
+            max_full_nat_connections: 65_536,
             manage_addresses: true,
             connection_rules: ConnectionRules::default(),
         }

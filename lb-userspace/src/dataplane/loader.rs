@@ -8,6 +8,7 @@ use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use lb_common::conn::buckets_for;
 use lb_common::layout::Settings;
+use lb_common::lease::slots_for;
 use lb_common::{maps, memory};
 
 use super::tables::{Tables, TablesError};
@@ -55,6 +56,8 @@ pub struct Capacity {
     pub ipv4: u32,
     /// Connections of IPv6.
     pub ipv6: u32,
+    /// Connections of both by full NAT.
+    pub full_nat: u32,
 }
 
 /// A loaded program and its tables.
@@ -103,7 +106,9 @@ fn load_into(pins: Option<&Path>, capacity: Capacity) -> Result<Loaded, LoadErro
         loader.map_pin_path(name, path.as_path());
     }
     let buckets = [buckets_for(capacity.ipv4), buckets_for(capacity.ipv6)];
+    let leases = slots_for(capacity.full_nat);
     loader.map_max_entries(maps::CONNECTIONS4, buckets[0]).map_max_entries(maps::CONNECTIONS6, buckets[1]);
+    loader.map_max_entries(maps::LEASES, leases);
     let mut ebpf = loader.load(DIRECTOR).map_err(|source| LoadError::Object(Box::new(source)))?;
     let program = ebpf.program_mut(maps::PROGRAM).ok_or(TablesError::Missing { name: maps::PROGRAM })?;
     let program: &mut Xdp = program.try_into().map_err(|source| LoadError::Program(Box::new(source)))?;
@@ -120,7 +125,7 @@ fn load_into(pins: Option<&Path>, capacity: Capacity) -> Result<Loaded, LoadErro
         let mut seed = [0; 8];
         fill_random(&mut seed).map_err(LoadError::Random)?;
         set_clock(&mut ebpf, tables.settings())?;
-        memory::initialise(tables.settings(), u64::from_ne_bytes(seed), buckets[0], buckets[1]);
+        memory::initialise(tables.settings(), u64::from_ne_bytes(seed), buckets, leases);
     }
     Ok(Loaded { ebpf, tables })
 }

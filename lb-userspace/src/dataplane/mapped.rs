@@ -8,6 +8,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use lb_common::conn::{Bucket4, Bucket6};
 use lb_common::layout::{Destination, Detail, Load, Route, Schedule, Settings, Virtual};
+use lb_common::lease::Lease;
 use lb_common::services;
 use lb_common::word::Word;
 use memmap2::{MmapOptions, MmapRaw};
@@ -21,12 +22,12 @@ pub unsafe trait Shared {}
 
 macro_rules! shared {
     ($($type:ty),*) => { $(
-        // SAFETY: consists of Words; layout.rs, conn.rs and services.rs assert the size.
+        // SAFETY: consists of Words; layout.rs, conn.rs, lease.rs and services.rs assert the size.
         unsafe impl Shared for $type {}
     )* };
 }
 shared!(Word, Settings, Schedule, Destination, Bucket4, Bucket6, services::Bucket4, services::Bucket6);
-shared!(Load, Virtual, Route, Detail);
+shared!(Load, Virtual, Route, Detail, Lease);
 
 /// An array map's elements. They change under the reader, one word at a time.
 #[derive(Debug)]

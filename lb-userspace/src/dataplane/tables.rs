@@ -11,6 +11,7 @@ use lb_common::conn::{Bucket4, Bucket6};
 use lb_common::layout::{
     Destination, Detail, LAYOUT_VERSION, Load, Neighbour, Route, Schedule, Settings, Traffic, Virtual,
 };
+use lb_common::lease::Lease;
 use lb_common::verdict::Reason;
 use lb_common::word::Word;
 use lb_common::{maps, services};
@@ -83,6 +84,8 @@ pub struct Tables {
     /// In two halves.
     pub routes: Mapped<Route>,
     neighbours: HashMap<MapData, [u64; 2], Neighbour>,
+    /// Slots of leases.
+    pub leases: Mapped<Lease>,
     traffic: PerCpuArray<MapData, Traffic>,
     reasons: PerCpuArray<MapData, u64>,
 }
@@ -156,6 +159,7 @@ impl Tables {
             virtuals: mapped(maps::VIRTUALS, &open(maps::VIRTUALS)?)?,
             routes: mapped(maps::ROUTES, &open(maps::ROUTES)?)?,
             neighbours: typed(maps::NEIGHBOURS, Map::LruHashMap(open(maps::NEIGHBOURS)?))?,
+            leases: mapped(maps::LEASES, &open(maps::LEASES)?)?,
             traffic: typed(maps::TRAFFIC, Map::PerCpuArray(open(maps::TRAFFIC)?))?,
             reasons: typed(maps::REASONS, Map::PerCpuArray(open(maps::REASONS)?))?,
         })

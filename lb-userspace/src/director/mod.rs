@@ -15,5 +15,6 @@ pub mod interfaces;
 pub mod lock;
 pub mod preflight;
 pub mod record;
+mod sources;
 pub mod state;
 pub mod teardown;

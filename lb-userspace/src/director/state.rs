@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use lb_common::layout::{Destination, NextHop};
+use lb_common::verdict::Reason as VerdictReason;
 
 use super::addresses;
 use super::failover::Failover;
@@ -68,6 +69,8 @@ pub struct Director {
     attached: BTreeSet<u32>,
     record: Record,
     ring_space: u32,
+    /// Packets that had found no source port when the operator was last told.
+    exhausted: u64,
     pending: Option<String>,
     notifications: notify::Service,
     orders: Orders,
@@ -97,9 +100,13 @@ impl Director {
         let config = edit::edited(&edits, &file);
         let netlink = Netlink::open()?;
         let links = preflight::interfaces(&config, netlink.links().await)?;
+        check_sources(&config, &netlink).await?;
         let taken_over = !instance.pinned_links().is_empty();
-        let capacity =
-            Capacity { ipv4: config.director.max_connections, ipv6: config.director.max_connections_ipv6 };
+        let capacity = Capacity {
+            ipv4: config.director.max_connections,
+            ipv6: config.director.max_connections_ipv6,
+            full_nat: config.director.max_full_nat_connections,
+        };
         let loaded = loader::load(Some(&instance.pin_dir()), capacity)?;
         let neighbours = Neighbours::start()?;
         let mut record =
@@ -116,7 +123,6 @@ impl Director {
         health.configure(&config, Some(left)).await;
         let mut director = Self {
             source,
-            loaded,
             netlink,
             neighbours,
             resolutions,
@@ -126,6 +132,8 @@ impl Director {
             attached: BTreeSet::new(),
             record,
             ring_space: 0,
+            exhausted: loaded.tables.reason(VerdictReason::NoSourcePort).unwrap_or(0),
+            loaded,
             pending: None,
             notifications,
             orders,
@@ -198,13 +206,15 @@ impl Director {
     /// Everything that is wrong with it; then nothing has changed.
     async fn change_to(&mut self, config: Config, patience: Duration) -> anyhow::Result<Vec<String>> {
         let links = preflight::interfaces(&config, self.netlink.links().await)?;
+        check_sources(&config, &self.netlink).await?;
         let desired = self.desired(&config);
         self.plan(&desired)?;
         let mut notes = Vec::new();
         let old = &self.config.director;
-        if (old.max_connections, old.max_connections_ipv6)
-            != (config.director.max_connections, config.director.max_connections_ipv6)
-        {
+        let sizes = |director: &crate::config::Director| {
+            (director.max_connections, director.max_connections_ipv6, director.max_full_nat_connections)
+        };
+        if sizes(old) != sizes(&config.director) {
             notes.push("max_connections: takes effect with `lbctl down` and `lbctl up`".to_owned());
         }
         if old.xdp_mode != config.director.xdp_mode {
@@ -548,6 +558,7 @@ impl Director {
 
     /// Drops expired connections and frees what nobody uses.
     pub fn sweep(&mut self) {
+        self.warn_of_exhaustion();
         let tables = &self.loaded.tables;
         let used = janitor::sweep(tables, Source::now(tables));
         match janitor::free_retired(tables, &used) {
@@ -562,6 +573,19 @@ impl Director {
                 }
             }
             Err(error) => tracing::error!("removed real servers cannot be freed: {error}"),
+        }
+    }
+
+    /// Says how many packets found no source port since it was last asked.
+    fn warn_of_exhaustion(&mut self) {
+        let Ok(refused) = self.loaded.tables.reason(VerdictReason::NoSourcePort) else { return };
+        let new = refused.saturating_sub(self.exhausted);
+        self.exhausted = refused;
+        if new > 0 {
+            tracing::warn!(
+                "full_nat: {new} packets were dropped as all source ports towards their real servers were taken; \
+                 add source_addresses, or widen source_ports"
+            );
         }
     }
 
@@ -615,4 +639,10 @@ impl Director {
     pub fn pending(&self) -> Option<&str> {
         self.pending.as_deref()
     }
+}
+
+/// Can this host send from where full NAT is to send?
+async fn check_sources(config: &Config, netlink: &Netlink) -> anyhow::Result<()> {
+    let own = netlink.addresses().await?.into_iter().map(|found| found.address).collect();
+    Ok(super::sources::check(config, &own, &super::sources::KernelPorts::read())?)
 }

@@ -7,6 +7,7 @@ use lb_common::conn::{Bucket4, Bucket6, Entry4, Entry6, Ticks};
 use lb_common::layout::{
     Destination, Detail, FragmentKey, FragmentOwner, Load, Neighbour, Route, Schedule, Settings, Virtual,
 };
+use lb_common::lease::Lease;
 use lb_common::services;
 use lb_common::tables::Tables;
 use lb_common::verdict::Reason;
@@ -24,6 +25,7 @@ pub(super) struct Arenas {
     loads: Arena<Load>,
     buckets4: Arena<Bucket4>,
     buckets6: Arena<Bucket6>,
+    leases: Arena<Lease>,
 }
 
 /// Tables of which whatever can be written is copied when it is first read.
@@ -36,6 +38,7 @@ pub(super) struct Copies<'a, S> {
     loads: RefCell<HashMap<u32, &'a Load>>,
     buckets4: RefCell<HashMap<u32, &'a Bucket4>>,
     buckets6: RefCell<HashMap<u32, &'a Bucket6>>,
+    leases: RefCell<HashMap<u32, &'a Lease>>,
     seen: RefCell<Seen>,
 }
 
@@ -65,6 +68,7 @@ impl<'a, S: Source> Copies<'a, S> {
             loads: RefCell::default(),
             buckets4: RefCell::default(),
             buckets6: RefCell::default(),
+            leases: RefCell::default(),
             seen: RefCell::default(),
         }
     }
@@ -113,6 +117,16 @@ fn bucket6(Bucket6(entries): &Bucket6) -> Bucket6 {
         tag: word(tag),
         value: word(value),
     }))
+}
+
+fn lease(Lease { value, tag, client, source, server }: &Lease) -> Lease {
+    Lease {
+        value: word(value),
+        tag: word(tag),
+        client: client.each_ref().map(word),
+        source: source.each_ref().map(word),
+        server: server.each_ref().map(word),
+    }
 }
 
 /// The copy of an element, made now if there is none yet.
@@ -191,6 +205,10 @@ impl<S: Source> Tables for Copies<'_, S> {
 
     fn route(&self, index: u32) -> Option<&Route> {
         self.source.routes().get(index as usize)
+    }
+
+    fn lease(&self, index: u32) -> Option<&Lease> {
+        copy_of(&self.leases, &self.arenas.leases, index, self.source.leases().get(index as usize), lease)
     }
 
     fn neighbour(&self, address: &[u64; 2]) -> Option<Neighbour> {

@@ -85,8 +85,8 @@ fn entry(service: &VirtualServer, beside: &Beside, all: bool, unsorted: bool) ->
                 // `ipvsadm` has no word for it; it fits the column.
                 _ if server.retired => Some("Removed"),
                 Link::Local => Some("Local"),
-                // Nor for this.
-                Link::Resolved | Link::Unresolved => (server.method == Method::FullNat).then_some("FullNAT"),
+                // Nor for this: the word is that of its variant with FULLNAT.
+                Link::Resolved | Link::Unresolved => (server.method == Method::FullNat).then_some("FullNat"),
             },
             is_unreachable: server.link == Link::Unresolved,
             active: server.active,

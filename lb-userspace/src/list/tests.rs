@@ -37,7 +37,8 @@ struct Director {
 
 impl Director {
     fn new() -> Self {
-        let sizes = Sizes { services: 16, destinations: 64, ring_words: 2048, buckets: 64 };
+        let sizes =
+            Sizes { services: 16, destinations: 64, ring_words: 2048, buckets: 64, ..Sizes::default() };
         let tables = MemoryTables::new(sizes, 1);
         // Well past the longest timeout, so that any idle time can be told.
         tables.advance(10_000);

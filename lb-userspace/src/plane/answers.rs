@@ -21,9 +21,11 @@ pub struct AppliedAnswers {
     pub owners: BTreeSet<Owner>,
 }
 
-/// The owners after these steps.
-pub fn owners_after(applied: &Applied, steps: &[Step]) -> Owners {
-    let mut names: BTreeMap<ServiceKey, Service> = applied.names.clone();
+/// The real servers after these steps: the schedule, name and method of each.
+pub(super) fn servers_after(
+    applied: &Applied,
+    steps: &[Step],
+) -> BTreeMap<DestinationRef, (u16, ServerKey, Method)> {
     let mut servers: BTreeMap<DestinationRef, (u16, ServerKey, Method)> = BTreeMap::new();
     for service in applied.services.values() {
         let named =
@@ -33,11 +35,20 @@ pub fn owners_after(applied: &Applied, steps: &[Step]) -> Owners {
     for step in steps {
         if let Step::AddServer { reference, schedule, key, method, .. } = step {
             servers.insert(*reference, (*schedule, *key, *method));
-        } else if let Step::Method { reference, method } = step {
-            if let Some((_, _, old)) = servers.get_mut(reference) {
-                *old = *method;
-            }
-        } else if let Step::SetService { key, service } = step {
+        } else if let Step::Method { reference, method } = step
+            && let Some((_, _, old)) = servers.get_mut(reference)
+        {
+            *old = *method;
+        }
+    }
+    servers
+}
+
+/// The owners after these steps. What answers the director's own address says itself whose it is: full NAT has none.
+pub fn owners_after(applied: &Applied, steps: &[Step]) -> Owners {
+    let mut names: BTreeMap<ServiceKey, Service> = applied.names.clone();
+    for step in steps {
+        if let Step::SetService { key, service } = step {
             names.insert(*key, *service);
         } else if let Step::RemoveService { key } = step {
             names.remove(key);
@@ -48,8 +59,8 @@ pub fn owners_after(applied: &Applied, steps: &[Step]) -> Owners {
         by_schedule.entry(service.schedule).or_default().push((key, service.id));
     }
     let mut owners = Owners::new();
-    for (destination, (schedule, key, method)) in servers {
-        let names = by_schedule.get(&schedule).filter(|_| method.translates());
+    for (destination, (schedule, key, method)) in servers_after(applied, steps) {
+        let names = by_schedule.get(&schedule).filter(|_| method == Method::Nat);
         for (virtual_server, service) in names.into_iter().flatten() {
             let port = if key.port == 0 { virtual_server.port } else { key.port };
             let name = ServiceKey { protocol: virtual_server.protocol, address: key.address, port };

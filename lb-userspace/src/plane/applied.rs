@@ -13,6 +13,7 @@ use lb_common::word::Word;
 use super::answers::AppliedAnswers;
 use super::desired::{ServerKey, ServiceKey};
 use super::plan::ScheduleWords;
+use super::sources::AppliedSources;
 use super::store::{Store, answers, virtual_servers};
 use crate::config::Thresholds;
 
@@ -82,6 +83,8 @@ pub struct Applied {
     pub timeouts: Vec<u64>,
     /// Whose the answers of real servers are, by protocol, address and port of these.
     pub answers: BTreeMap<ServiceKey, AppliedAnswers>,
+    /// Where packets to real servers by full NAT come from.
+    pub sources: BTreeMap<DestinationRef, AppliedSources>,
     /// The flags of the settings.
     pub flags: u64,
     /// Destinations of services that are no more, by id.
@@ -165,6 +168,7 @@ impl Applied {
             names,
             timeouts: store.settings().timeouts.iter().map(Word::load).collect(),
             answers: answers.collect(),
+            sources: super::sources::read(store),
             flags: store.settings().flags.load(),
             orphans: by_service.into_values().flatten().collect(),
             service_ids,

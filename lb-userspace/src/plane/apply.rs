@@ -63,6 +63,7 @@ fn take<S: Store>(store: &mut S, step: &Step, hops: &Hops) -> Result<(), StoreEr
             store.clear_traffic(reference.id())?;
             if let Some(detail) = store.details().get(reference.id() as usize) {
                 detail.source[0].store(0);
+                detail.sources.store(0);
             }
             if let Some(load) = store.loads().get(reference.id() as usize) {
                 load.active.store(0);
@@ -138,6 +139,16 @@ fn take<S: Store>(store: &mut S, step: &Step, hops: &Hops) -> Result<(), StoreEr
                 let flags = hop.flags & !NextHop::METHOD | *method as u8;
                 let address = super::applied::address_of(destination);
                 write_hop(destination, NextHop { flags, ..hop }, hops.get(&address));
+            }
+        }
+        Step::WriteSources { offset, addresses } => {
+            super::sources::write_addresses(store.rings(), *offset, addresses);
+        }
+        Step::Sources { reference, place } => {
+            if own(store, *reference).is_some()
+                && let Some(detail) = store.details().get(reference.id() as usize)
+            {
+                super::sources::write(detail, *place);
             }
         }
         Step::WriteOwners { offset, owners } => {

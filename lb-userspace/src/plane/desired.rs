@@ -11,7 +11,7 @@ use lb_common::net::protocol;
 use ipnet::IpNet;
 
 use crate::config::{
-    Config, ConnectionRules, Forwarding, OnFailure, Persistence, Protocol, RealServer, Scheduler,
+    Config, ConnectionRules, Forwarding, LeaseRange, OnFailure, Persistence, Protocol, RealServer, Scheduler,
     SchedulerFlags, Thresholds,
 };
 use crate::edits::ServiceName;
@@ -154,6 +154,8 @@ pub struct DesiredService {
     pub admission: Admission,
     /// What becomes of connections of a real server that has failed.
     pub on_failure: OnFailure,
+    /// Where packets to real servers by full NAT come from.
+    pub sources: LeaseRange,
 }
 
 /// Who may connect to a virtual server.
@@ -179,6 +181,7 @@ impl DesiredService {
             one_packet: false,
             admission: Admission::default(),
             on_failure: OnFailure::default(),
+            sources: LeaseRange::default(),
         }
     }
 
@@ -290,6 +293,7 @@ impl Desired {
                     deny: scheduling.deny.clone(),
                 },
                 on_failure: scheduling.on_failure,
+                sources: scheduling.sources.clone(),
             };
             Some((first, service))
         });

@@ -1,4 +1,4 @@
-//! What tunnels need to know of their real servers.
+//! What tunnels and full NAT need to know of their real servers.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -21,11 +21,11 @@ pub struct Near {
 /// Of real servers.
 pub type Details = BTreeMap<IpAddr, Near>;
 
-/// Writes what is known of the real servers behind tunnels. Of whom nothing is known, what was known before stays.
+/// Writes what is known of the real servers reached by tunnels and by full NAT. Of whom nothing is known, what was known before stays.
 pub fn write_details<S: Store>(store: &S, details: &Details) {
     for (destination, detail) in store.destinations().iter().zip(store.details()) {
         let hop = NextHop::from_word(destination.next_hop.load());
-        if hop.flags & NextHop::IN_USE == 0 || hop.method() != Method::Tunnel {
+        if hop.flags & NextHop::IN_USE == 0 || !matches!(hop.method(), Method::Tunnel | Method::FullNat) {
             continue;
         }
         if let Some(near) = details.get(&address_of(destination)) {

@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use lb_common::conn::{BUCKET_ENTRIES, Key, Key4, Key6, State, Ticks, Value};
+use lb_common::conn::{BUCKET_ENTRIES, CLAIMED, Key, Key4, Key6, State, Ticks, Value};
 use lb_common::layout::{DestinationRef, NextHop, Rules, Settings};
+use lb_common::lease::Lease;
 use lb_common::net::{Be16, Be128};
 
 use super::applied::Applied;
@@ -40,6 +41,9 @@ pub fn sweep<S: Store>(store: &S, now: Ticks) -> BTreeSet<DestinationRef> {
     }
     for bucket in store.connections6() {
         sweep.bucket::<Key6>(bucket);
+    }
+    for lease in store.leases() {
+        sweep.lease(lease);
     }
     if !sweep.persistent.by_schedule.is_empty() {
         for bucket in store.connections4() {
@@ -172,6 +176,20 @@ impl<S: Store> Sweep<'_, S> {
         }
     }
 
+    /// A lease ends by itself; as long as it lives, its real server has a connection.
+    fn lease(&mut self, lease: &Lease) {
+        let word = lease.value.load();
+        if word == 0 || word == CLAIMED {
+            return;
+        }
+        let value = Value::from_word(word);
+        if expired(self.store.settings(), value, self.now) {
+            lease.value.replace(word, 0);
+        } else {
+            self.uses(value.destination());
+        }
+    }
+
     /// The templates of a bucket: those whose time is over go, but for those of clients that have a connection.
     fn templates<K: Told>(&self, bucket: &K::Bucket) {
         for slot in 0..BUCKET_ENTRIES {
@@ -263,8 +281,9 @@ impl<S: Store> Sweep<'_, S> {
     }
 }
 
-/// Empties the slots of all connections of a service's id, which is about to be free for another.
+/// Empties the slots of all connections and leases of a service's id, which is about to be free for another.
 pub fn forget<S: Store>(store: &S, service: u16) {
+    end_leases(store, service);
     for bucket in store.connections4() {
         for slot in 0..BUCKET_ENTRIES {
             let Some((expected, Some(_))) = Key4::inspect(bucket, slot) else { continue };
@@ -281,6 +300,16 @@ pub fn forget<S: Store>(store: &S, service: u16) {
             if Key6::from_words([0; 2], tag).parts().2 == service && Key6::claim(bucket, slot, expected) {
                 Key6::release(bucket, slot);
             }
+        }
+    }
+}
+
+/// Ends the leases of a service's id.
+fn end_leases<S: Store>(store: &S, service: u16) {
+    for lease in store.leases() {
+        let word = lease.value.load();
+        if word != 0 && word != CLAIMED && lease.service() == service {
+            lease.value.replace(word, 0);
         }
     }
 }

@@ -14,6 +14,7 @@ pub mod details;
 pub mod janitor;
 pub mod plan;
 pub mod routes;
+pub mod sources;
 pub mod standby;
 pub mod store;
 

@@ -17,9 +17,9 @@ use lb_common::layout::{
 };
 use lb_common::sched::{self, WrrBounds, WrrState};
 
-use super::answers;
 use super::applied::{Applied, AppliedServer, AppliedService};
 use super::desired::{Desired, DesiredServer, DesiredService, ServerKey, ServiceKey, method};
+use super::{answers, sources};
 use order::{Entry, candidates, fitting, put_at_head, wrr};
 use space::{Ids, RingSpace};
 
@@ -64,6 +64,7 @@ pub fn plan(
         applied.services.iter().map(|(key, service)| (service.schedule, key)).collect();
     let mut kept = BTreeSet::new();
     let mut named = BTreeSet::new();
+    let mut wanted_sources = BTreeMap::new();
     for (key, service) in &desired.services {
         let names = || std::iter::once(key).chain(&service.also);
         // A service goes on with the schedule that one of its names has now.
@@ -84,6 +85,7 @@ pub fn plan(
             }
         };
         kept.insert(schedule);
+        wanted_sources.insert(schedule, &service.sources);
         let mut own = old.is_none().then_some(schedule);
         for name in names() {
             named.insert(*name);
@@ -121,7 +123,13 @@ pub fn plan(
     let (mut answers_before, mut answers_after) =
         answers::steps(applied, &owners, |words| planner.space.take_words(words))
             .map_err(|server| PlanError::NoOwnerSpace { server })?;
+    let (sources, has_full_nat) =
+        sources::steps(applied, &wanted_sources, &ahead, |words| planner.space.take_words(words))
+            .map_err(|server| PlanError::NoSourceSpace { server })?;
     let mut flags = flags(desired);
+    if has_full_nat {
+        flags |= Settings::FULL_NAT;
+    }
     if !owners.is_empty() {
         flags |= Settings::NAT;
     }
@@ -129,6 +137,7 @@ pub fn plan(
     let mut steps: Vec<Step> = (both != applied.flags).then_some(Step::Flags(both)).into_iter().collect();
     steps.extend(timeouts(applied, desired));
     steps.append(&mut planner.build);
+    steps.extend(sources);
     steps.append(&mut answers_before);
     steps.append(&mut planner.publish);
     steps.append(&mut removals);
@@ -144,7 +153,7 @@ pub(super) fn needs_counts(rules: Rules) -> bool {
     compares || rules.flags & Rules::LIMITED != 0
 }
 
-/// The flags of the settings, but for NAT's.
+/// The flags of the settings, but for those of NAT and full NAT.
 fn flags(desired: &Desired) -> u64 {
     let any = |flag: u64, is_set: bool| if is_set { flag } else { 0 };
     let any_port = |(key, service): (&ServiceKey, &DesiredService)| {
@@ -364,6 +373,8 @@ pub fn ring_space_after(steps: &[Step]) -> Option<u32> {
             Some(place.offset + place.slots + RING_HEADER)
         } else if let Step::WriteOwners { offset, owners } = step {
             Some(offset + u32::try_from(owners.len()).unwrap_or_default())
+        } else if let Step::WriteSources { offset, addresses } = step {
+            Some(offset + u32::try_from(2 * addresses.len()).unwrap_or_default())
         } else {
             None
         }

@@ -7,6 +7,7 @@ use lb_common::conn::{Bucket4, Bucket6};
 use lb_common::layout::{
     Answers, Destination, Detail, Load, Route, Schedule, Service, Settings, Traffic, Virtual,
 };
+use lb_common::lease::Lease;
 use lb_common::memory::MemoryTables;
 use lb_common::net::{Be16, Be32, Be128};
 use lb_common::services::{self, Name4, Name6};
@@ -61,6 +62,8 @@ pub trait Store {
     fn virtuals(&self) -> &[Virtual];
     /// Routes of answers.
     fn routes(&self) -> &[Route];
+    /// Leases of flows by full NAT.
+    fn leases(&self) -> &[Lease];
     /// A destination's counters.
     fn traffic(&self, destination: u32) -> Result<Traffic, StoreError>;
     /// Sets a destination's counters to zero.
@@ -206,6 +209,10 @@ impl Store for Tables {
         &self.routes
     }
 
+    fn leases(&self) -> &[Lease] {
+        &self.leases
+    }
+
     fn traffic(&self, destination: u32) -> Result<Traffic, StoreError> {
         Tables::traffic(self, destination).map_err(|source| StoreError::Traffic { action: "read", source })
     }
@@ -263,6 +270,10 @@ impl Store for MemoryTables {
 
     fn routes(&self) -> &[Route] {
         &self.routes
+    }
+
+    fn leases(&self) -> &[Lease] {
+        &self.leases
     }
 
     fn traffic(&self, destination: u32) -> Result<Traffic, StoreError> {

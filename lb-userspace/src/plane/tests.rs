@@ -14,7 +14,10 @@ use std::net::IpAddr;
 const LIMITS: Limits = Limits { servers: 64, services: 16, ring_words: 1 << 16 };
 
 fn tables() -> MemoryTables {
-    MemoryTables::new(Sizes { services: 16, destinations: 64, ring_words: 1 << 16, buckets: 16 }, 1)
+    MemoryTables::new(
+        Sizes { services: 16, destinations: 64, ring_words: 1 << 16, buckets: 16, ..Sizes::default() },
+        1,
+    )
 }
 
 fn service_key(number: u8) -> ServiceKey {

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, ConnectionRules, Forwarding, OnFailure, Protocol, VirtualServer};
+use crate::config::{
+    Config, ConnectionRules, Forwarding, LeaseRange, OnFailure, Protocol, VirtualServer,
+};
 use crate::import::document::{Section, Value, plain};
 use crate::import::report::Place;
 use crate::ipvsadm::{self, Granularity, SchedulerFlags, Server, Service, ServiceKey, Transport, Tunnel};
@@ -66,6 +68,12 @@ pub struct SavedService {
     pub one_packet: bool,
     /// "keep", "drop" or "reset".
     pub on_failure: String,
+    /// Addresses of the director that full NAT is given; none: the director's own one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub source_addresses: Vec<IpAddr>,
+    /// Ports that full NAT is given, "first-last".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_ports: Option<String>,
     /// By address and port.
     pub real_servers: Vec<SavedServer>,
 }
@@ -121,6 +129,20 @@ impl Saved {
         rules
     }
 
+    /// What [`Saved::rules`] does not say.
+    pub fn unsaid(&self) -> Vec<String> {
+        let is_full_nat = |server: &&SavedServer| server.forwarding == Forwarding::FullNat.as_str();
+        let all = self.virtual_servers.iter();
+        all.filter_map(|service| service.real_servers.iter().find(is_full_nat).map(|_| service))
+            .map(|service| {
+                format!(
+                    "{}/{}: ipvsadm has no word for full_nat, -m is written",
+                    service.address, service.protocol
+                )
+            })
+            .collect()
+    }
+
     /// As our configuration. Timeouts and what is like them only where they differ from the defaults.
     pub fn toml(&self) -> String {
         let place = Place::default();
@@ -173,6 +195,7 @@ fn span(seconds: u64) -> Value {
 /// One for each address of a virtual server.
 fn services(server: &VirtualServer) -> Vec<SavedService> {
     let scheduling = &server.scheduling;
+    let sources = &scheduling.sources;
     let scheduler = server.scheduler.as_str();
     let flags = scheduling.scheduler_flags;
     let bits = u8::from(flags.fallback) | u8::from(flags.port) << 1;
@@ -200,6 +223,9 @@ fn services(server: &VirtualServer) -> Vec<SavedService> {
             .filter(|prefix| *prefix != if address.is_ipv4() { 32 } else { 128 }),
         one_packet: scheduling.one_packet,
         on_failure: scheduling.on_failure.as_str().to_owned(),
+        source_addresses: sources.addresses.clone(),
+        source_ports: (sources.ports != LeaseRange::default().ports)
+            .then(|| format!("{}-{}", sources.ports.0, sources.ports.1)),
         real_servers: real_servers.clone(),
     };
     server.endpoints().into_iter().map(one).collect()
@@ -247,6 +273,13 @@ impl SavedService {
         }
         if self.on_failure != OnFailure::default().as_str() {
             section.set("on_failure", Value::text(&self.on_failure), place);
+        }
+        if !self.source_addresses.is_empty() {
+            let addresses = self.source_addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>();
+            section.set("source_addresses", Value::texts(&addresses), place);
+        }
+        if let Some(ports) = &self.source_ports {
+            section.set("source_ports", Value::text(ports), place);
         }
         section.inner = self.real_servers.iter().map(|server| server.section(forwarding)).collect();
         section

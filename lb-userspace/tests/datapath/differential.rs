@@ -8,7 +8,9 @@ mod generate;
 use std::sync::atomic::Ordering::Relaxed;
 
 use lb_common::conn::{Bucket4, Bucket6};
+use lb_common::lease::Lease;
 use lb_common::verdict::{Reason, Verdict};
+use lb_common::word::Word;
 use lb_userspace::plane::store::Store;
 
 use crate::harness::random::Random;
@@ -133,6 +135,9 @@ fn run(
     if neighbours(host.neighbours()) != neighbours(kernel.neighbours()) {
         return Err("neighbours".to_owned());
     }
+    if leases(host.store()) != leases(kernel.store()) {
+        return Err("leases".to_owned());
+    }
     if sorted(&|| host.fragments()) != sorted(&|| kernel.fragments()) {
         return Err("fragments".to_owned());
     }
@@ -141,6 +146,15 @@ fn run(
 
 fn reasons(side: &impl Side) -> Vec<u64> {
     Reason::ALL.iter().map(|reason| side.reason(*reason)).collect()
+}
+
+/// All leases, word for word.
+fn leases(store: &impl Store) -> Vec<[u64; 8]> {
+    let words = |lease: &Lease| {
+        let Lease { value, tag, client: [a, b], source: [c, d], server: [e, f] } = lease;
+        [value, tag, a, b, c, d, e, f].map(Word::load)
+    };
+    store.leases().iter().map(words).collect()
 }
 
 fn traffic(side: &impl Side) -> Vec<u64> {

@@ -13,6 +13,7 @@ mod flood;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod leases;
 mod packets;
 #[cfg(test)]
 mod sequences;

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use super::model::{ConnectionRules, Group, OnFailure, Persistence, SchedulerFlags, Scheduling, Thresholds};
 use super::raw::{Granularity, RawConnectionRules, RawGroup, RawScheduling, RawThresholds};
+use super::sources::sources;
 use crate::config::address::{self, Problem};
 use crate::config::check::number;
 use crate::config::diagnostics::{Report, Span, quoted};
@@ -234,6 +235,7 @@ pub(in crate::config) fn scheduling(
     let allow = networks(&raw.allow, &key("allow"), is_v4, report);
     let deny = networks(&raw.deny, &key("deny"), is_v4, report);
     let on_failure: Option<OnFailure> = word(&raw.on_failure, &key("on_failure"), report);
+    let sources = sources(&raw.sources, path, is_v4, report);
     let prefix = prefix?;
     Some(Scheduling {
         group,
@@ -244,6 +246,7 @@ pub(in crate::config) fn scheduling(
         allow: allow?,
         deny: deny?,
         on_failure: on_failure?,
+        sources: sources?,
     })
 }
 

@@ -4,11 +4,15 @@
 mod check;
 mod model;
 mod raw;
+mod sources;
 #[cfg(test)]
 mod tests;
 
-pub use model::{ConnectionRules, Group, OnFailure, Persistence, SchedulerFlags, Scheduling, Thresholds};
+pub use model::{
+    ConnectionRules, Group, LeaseRange, OnFailure, Persistence, SchedulerFlags, Scheduling, Thresholds,
+};
 
 pub(super) use check::{Groups, connection_rules, groups, members, scheduling, thresholds};
 pub(super) use raw::{RawConnectionRules, RawGroup, RawScheduling, RawThresholds};
 pub(super) use raw::{read_connection_rules, read_groups, read_scheduling, read_thresholds};
+pub(super) use sources::{Places, fit};

@@ -22,14 +22,40 @@ pub struct Scheduling {
     /// New connections per second from one source address; `None` for any number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<u32>,
-    /// Sources that may connect; if empty, all that `deny` does not name.
+    /// LeaseRange that may connect; if empty, all that `deny` does not name.
     #[serde(serialize_with = "networks")]
     pub allow: Vec<IpNet>,
-    /// Sources that may not connect. Of networks in both lists that have an address, the longer one counts.
+    /// LeaseRange that may not connect. Of networks in both lists that have an address, the longer one counts.
     #[serde(serialize_with = "networks")]
     pub deny: Vec<IpNet>,
     /// What becomes of the connections of a real server that has failed.
     pub on_failure: OnFailure,
+    /// Where packets to real servers by full NAT come from.
+    #[serde(flatten)]
+    pub sources: LeaseRange,
+}
+
+/// Where packets to real servers by full NAT come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeaseRange {
+    /// Addresses of the director, all of the virtual server's family, without duplicates. If empty, the one that the
+    /// director itself has towards a real server.
+    #[serde(rename = "source_addresses", skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IpAddr>,
+    /// The first and the last port; host order.
+    #[serde(rename = "source_ports", skip_serializing_if = "is_default")]
+    pub ports: (u16, u16),
+}
+
+impl Default for LeaseRange {
+    /// Below the ports that Linux gives to its own connections.
+    fn default() -> Self {
+        Self { addresses: Vec::new(), ports: (1024, 32_767) }
+    }
+}
+
+fn is_default(ports: &(u16, u16)) -> bool {
+    *ports == LeaseRange::default().ports
 }
 
 fn networks<S: Serializer>(networks: &[IpNet], serializer: S) -> Result<S::Ok, S::Error> {

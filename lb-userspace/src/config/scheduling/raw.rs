@@ -19,6 +19,14 @@ pub(in crate::config) struct RawScheduling {
     pub(super) allow: Field<Vec<Field<String>>>,
     pub(super) deny: Field<Vec<Field<String>>>,
     pub(super) on_failure: Field<String>,
+    pub(in crate::config) sources: RawSources,
+}
+
+/// Part of a `[[virtual_server]]`: where packets by full NAT come from.
+#[derive(Debug)]
+pub(in crate::config) struct RawSources {
+    pub(super) addresses: Field<Vec<Field<String>>>,
+    pub(super) ports: Field<String>,
 }
 
 /// How `persistence_granularity` was written.
@@ -74,6 +82,10 @@ pub(in crate::config) fn read_scheduling(table: &Table<'_>, report: &mut Report)
         allow: table.strings("allow", report),
         deny: table.strings("deny", report),
         on_failure: table.string("on_failure", report),
+        sources: RawSources {
+            addresses: table.strings("source_addresses", report),
+            ports: table.string("source_ports", report),
+        },
     }
 }
 

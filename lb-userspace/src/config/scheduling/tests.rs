@@ -142,3 +142,18 @@ fn timeouts_are_whole_seconds() {
     assert_eq!(seconds, [20, 6, 10]);
     assert!(read("udp_timeout = \"0s\"").unwrap_err().contains("director.udp_timeout"));
 }
+
+#[test]
+fn full_nat_has_sources() {
+    let sources =
+        |text| service(Scheduler::Wrr, Protocol::Tcp, true, text).map(|scheduling| scheduling.sources);
+    let default = sources("").unwrap();
+    assert_eq!((default.addresses.len(), default.ports), (0, (1024, 32_767)));
+    let given =
+        sources("source_addresses = [\"192.168.4.3\", \"192.168.4.2\"]\nsource_ports = \"61000-65535\"")
+            .unwrap();
+    let addresses: Vec<String> = given.addresses.iter().map(ToString::to_string).collect();
+    assert_eq!(addresses, ["192.168.4.3", "192.168.4.2"], "in the order of the file");
+    assert_eq!(given.ports, (61_000, 65_535));
+    assert_eq!(sources("source_ports = \"5000\"").unwrap().ports, (5000, 5000));
+}

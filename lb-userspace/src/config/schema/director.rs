@@ -47,6 +47,14 @@ pub(in crate::config) const DIRECTOR: Section = Section {
             "Entries of the IPv6 connection table.",
         ),
         key(
+            "max_full_nat_connections",
+            "max_full_nat_connections = 100_000",
+            "integer",
+            "`65_536`",
+            "256 to 33,554,432",
+            "Connections of both families by `\"full_nat\"` at a time: each takes 128 bytes, from the start on.",
+        ),
+        key(
             "manage_addresses",
             "manage_addresses = true",
             "boolean",

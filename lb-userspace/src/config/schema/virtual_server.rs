@@ -37,13 +37,30 @@ pub(in crate::config) const VIRTUAL_SERVER: Section = Section {
             "forwarding = \"dr\"",
             "string",
             "`\"dr\"`",
-            "`\"dr\"`, `\"nat\"`, `\"tun\"`",
+            "`\"dr\"`, `\"nat\"`, `\"tun\"`, `\"full_nat\"`",
             "How packets get to the real servers. `\"dr\"`, direct routing: the packet stays as it is but \
              for its MAC addresses (and its TTL or hop limit), and the real server answers the client \
              directly. `\"nat\"`: the destination becomes the real server's address and port, and the \
              answers come back through the director, which is the real server's gateway. `\"tun\"`: the \
              packet goes inside another one to a real server in any network, which answers the client \
-             directly. [Which one when](forwarding.md).",
+             directly. `\"full_nat\"`: as `\"nat\"`, and the packet comes from an address of the director's, so \
+             that the answers come back whatever the real server's gateway is. [Which one when](forwarding.md).",
+        ),
+        key(
+            "source_addresses",
+            "source_addresses = [\"192.168.4.2\", \"192.168.4.3\"]",
+            "array of strings",
+            "the director's own towards each real server",
+            "1 to 64 addresses of the director, of the address's family",
+            "Where packets by `\"full_nat\"` come from. [More](forwarding.md#full-nat).",
+        ),
+        key(
+            "source_ports",
+            "source_ports = \"1024-32767\"",
+            "string",
+            "`\"1024-32767\"`",
+            "`\"FIRST-LAST\"`",
+            "The ports that they come from. None that the kernel gives to its own connections.",
         ),
         key(
             "quorum_up",

@@ -39,6 +39,7 @@ fn every_example_is_accepted_without_a_warning() {
             "dr-ipv6.toml",
             "dr-two-web-servers.toml",
             "dr-udp-dns.toml",
+            "full-nat.toml",
             "health-checks.toml",
             "vrrp-dual-master.toml",
             "vrrp-nginx-pair.toml",
@@ -69,6 +70,8 @@ fn the_examples_mean_what_their_names_say() {
     let checks: Vec<_> =
         checked.virtual_servers[0].real_servers.iter().map(|it| it.health.checks.len()).collect();
     assert_eq!(checks, [1, 3]);
+    let full_nat = example("full-nat.toml");
+    assert!(full_nat.virtual_servers.iter().all(|server| server.forwarding == Forwarding::FullNat));
     assert!(example("any-port.toml").virtual_servers.iter().any(|server| server.port == 0));
 }
 
@@ -112,7 +115,7 @@ fn the_examples_of_the_reference_are_accepted() {
 fn the_example_line_of_every_key_is_accepted() {
     let line = |section: &Section| -> String {
         // What excludes something else that is there.
-        let alone = ["group", "scheduler_flags", "one_packet"];
+        let alone = ["group", "scheduler_flags", "one_packet", "source_addresses", "source_ports"];
         let keys = section.keys.iter().filter(|key| !alone.contains(&key.name));
         let lines: Vec<_> = keys.map(|key| key.example).filter(|example| !example.starts_with('[')).collect();
         format!("{}\n{}\n", section.header, lines.join("\n"))

@@ -249,10 +249,6 @@ fn real_server_values() {
     refuses(&nat("address = \"2001:db8::1\""), &[(5, ADDRESS, "address translation keeps the family")]);
     refuses(&nat("address = \"192.168.4.1:0\""), &[(5, ADDRESS, "port 0 is not a port")]);
     refuses(
-        &nat("address = \"192.168.4.1:81\", forwarding = \"full_nat\""),
-        &[(5, ADDRESS, "full_nat is not supported by this version")],
-    );
-    refuses(
         &nat("address = \"192.168.4.1:81\", forwarding = \"tun\""),
         &[(5, ADDRESS, "a tunnel cannot change it")],
     );
@@ -405,4 +401,45 @@ fn the_path_check_is_for_direct_routing() {
     let line = text.lines().position(|line| line.contains("192.168.4.200")).unwrap();
     let message = "has a path check, but packets get to it by nat; use another type of check";
     refuses(&text, &[(line, "virtual_server[0].real_server[1]", message)]);
+}
+
+#[test]
+fn sources_of_full_nat() {
+    let server = |method: &str, keys: &str| {
+        format!(
+            "{DIRECTOR}[[virtual_server]]\naddress = \"192.168.4.15:80\"\nforwarding = \"{method}\"\n{keys}\nreal_server = [{{ address = \"192.168.9.1\" }}]\n"
+        )
+    };
+    let cases: &[(&str, &str, &str)] = &[
+        ("source_addresses = []", "source_addresses", "has 0 addresses"),
+        (
+            "source_addresses = [\"192.168.4.300\"]",
+            "source_addresses[0]",
+            "\"192.168.4.300\" is not an address",
+        ),
+        ("source_addresses = [\"192.168.4.2:80\"]", "source_addresses[0]", "without port and prefix"),
+        ("source_addresses = [\"127.0.0.1\"]", "source_addresses[0]", "a loopback address"),
+        (
+            "source_addresses = [\"2001:db8::2\"]",
+            "source_addresses[0]",
+            "is not of the virtual server's family",
+        ),
+        (
+            "source_addresses = [\"192.168.4.2\", \"192.168.4.2\"]",
+            "source_addresses[1]",
+            "192.168.4.2 is listed twice",
+        ),
+        ("source_ports = \"80-79\"", "source_ports", "\"80-79\" is no range of ports"),
+        ("source_ports = \"0-79\"", "source_ports", "is no range of ports"),
+        ("source_ports = 1024", "source_ports", "is an integer, not a string"),
+    ];
+    for (text, key, message) in cases {
+        refuses(&server("full_nat", text), &[(5, &format!("virtual_server[0].{key}"), message)]);
+    }
+    let message = "is of no use: no real server is reached by full_nat";
+    refuses(&server("nat", "source_ports = \"1-9\""), &[(5, "virtual_server[0].source_ports", message)]);
+    let vip = server("full_nat", "source_addresses = [\"192.168.4.16\"]")
+        + "[[virtual_server]]\naddress = \"192.168.4.16:8080\"\nreal_server = [{ address = \"192.168.4.1\" }]\n";
+    let message = "192.168.4.16 has a virtual server on port 8080, which would take answers";
+    refuses(&vip, &[(5, "virtual_server[0].source_addresses", message)]);
 }

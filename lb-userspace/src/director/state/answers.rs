@@ -25,8 +25,10 @@ pub(super) struct Answering {
     routers: BTreeSet<IpAddr>,
     /// The real servers that may be behind a router.
     distant: BTreeSet<IpAddr>,
-    /// The director's side of the ways to the real servers behind tunnels.
+    /// The director's side of the ways to the real servers by tunnels and by full NAT.
     details: Details,
+    /// Those real servers.
+    from_here: BTreeSet<IpAddr>,
     /// Whether the operator knows that there are too many routes.
     overflow: bool,
 }
@@ -61,8 +63,10 @@ impl Answering {
         let servers = || desired.services.values().flat_map(|service| &service.servers);
         let distant = servers().filter(|server| server.forwarding != Forwarding::Dr);
         self.distant = distant.map(|server| server.key.address).collect();
-        let tunnelled = servers().filter(|server| server.forwarding == Forwarding::Tun);
-        self.look_up(tunnelled.map(|server| server.key.address).collect(), netlink).await;
+        let from_here =
+            servers().filter(|server| matches!(server.forwarding, Forwarding::Tun | Forwarding::FullNat));
+        self.from_here = from_here.map(|server| server.key.address).collect();
+        self.look_up(netlink).await;
         let translates = servers().any(|server| server.forwarding.translates());
         if !translates || self.keeper.is_some() {
             return;
@@ -77,13 +81,13 @@ impl Answering {
     }
 
     /// Asks the kernel how it would send to these real servers. Of whom it does not say, nothing is known any more.
-    async fn look_up(&mut self, tunnelled: BTreeSet<IpAddr>, netlink: &Netlink) {
+    async fn look_up(&mut self, netlink: &Netlink) {
         self.details.clear();
         let links = match netlink.links().await {
-            Ok(links) if !tunnelled.is_empty() => links,
+            Ok(links) if !self.from_here.is_empty() => links,
             _ => return,
         };
-        for address in tunnelled {
+        for &address in &self.from_here {
             let Ok(route) = netlink.route_to(address).await else { continue };
             let link = links.iter().find(|link| link.index == route.ifindex);
             if let (Some(source), Some(link)) = (route.source, link) {
@@ -94,8 +98,7 @@ impl Answering {
 
     /// Asks again: devices and addresses have changed.
     pub(super) async fn look_up_again(&mut self, netlink: &Netlink) {
-        let tunnelled = self.details.keys().copied().collect();
-        self.look_up(tunnelled, netlink).await;
+        self.look_up(netlink).await;
     }
 
     /// Works out the routers that matter; have they changed?

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lb_common::layout::{Answers, DestinationRef, RING_HEADER};
 
 use crate::plane::applied::Applied;
+use crate::plane::sources::AppliedSources;
 
 /// Destination ids to give out: those never used first, then the freed ones.
 pub(super) struct Ids {
@@ -48,7 +49,12 @@ impl RingSpace {
             Answers::One(_) => None,
             Answers::Several { offset, count } => Some((offset, offset.saturating_add(count.into()))),
         });
-        Self { used: used.chain(lists).collect(), words, after: if after < words { after } else { 0 } }
+        let sources = applied.sources.values().filter_map(AppliedSources::stretch);
+        Self {
+            used: used.chain(lists).chain(sources).collect(),
+            words,
+            after: if after < words { after } else { 0 },
+        }
     }
 
     /// The offset of a free stretch for a ring of `slots`, the first at or behind the last one, else from the start.

@@ -1,6 +1,10 @@
 //! What a plan consists of, and why there may be none.
 
-use lb_common::layout::{Answers, DestinationRef, MOST_LISTED, Method, Owner, RingPlace, Rules, Service};
+use std::net::IpAddr;
+
+use lb_common::layout::{
+    Answers, DestinationRef, MOST_LISTED, Method, Owner, RingPlace, Rules, Service, Sources,
+};
 
 use crate::config::Thresholds;
 use crate::plane::desired::{ServerKey, ServiceKey};
@@ -45,6 +49,20 @@ pub enum Step {
         reference: DestinationRef,
         /// How.
         method: Method,
+    },
+    /// Writes addresses of the director where none are in use.
+    WriteSources {
+        /// Where among the rings.
+        offset: u32,
+        /// Which.
+        addresses: Vec<IpAddr>,
+    },
+    /// Says where packets to a real server by full NAT come from.
+    Sources {
+        /// Its id and generation.
+        reference: DestinationRef,
+        /// Ports, and where the addresses are.
+        place: Sources,
     },
     /// Writes a list of whom answers may belong to, where none is in use.
     WriteOwners {
@@ -179,6 +197,12 @@ pub enum PlanError {
     NoOwnerSpace {
         /// Protocol, address and port.
         server: ServiceKey,
+    },
+    /// The rings' table is full.
+    #[error("real server {server}: no room for its virtual server's source_addresses; use fewer")]
+    NoSourceSpace {
+        /// Address and port.
+        server: ServerKey,
     },
     /// The rings' table is full.
     #[error(

@@ -12,8 +12,10 @@ use crate::harness::frame::{C_TAG, Frame, S_TAG, TCP, UDP};
 use crate::harness::random::Random;
 use crate::harness::sides::{LIMITS, Side};
 use crate::harness::world::{
-    self, DIRECTOR_MAC, NAT_FAR, NAT1, NAT1_6, NAT2, NAT2_6, ROUTER, ROUTER_6, any_nat_vip, any_nat_vip6,
-    client, client6, nat_vip, nat_vip6, near, near6, second_vip, second_vip6, tun_vip, tun_vip6, vip, vip6,
+    self, DIRECTOR_MAC, FULL, FULL_6, FULL_FAR, NAT_FAR, NAT1, NAT1_6, NAT2, NAT2_6, ROUTER, ROUTER_6,
+    SOURCE_PORT, SOURCES, TUN_SOURCE, TUN_SOURCE_6, any_full_vip, any_nat_vip, any_nat_vip6, client, client6,
+    full_vip, full_vip6, nat_vip, nat_vip6, near, near6, second_vip, second_vip6, tun_vip, tun_vip6, vip,
+    vip6,
 };
 
 /// One step of a batch.
@@ -42,6 +44,10 @@ pub(super) enum Change {
     Entry4(usize, usize, u64),
     /// Value and tag of an entry of the IPv6 table.
     Entry6(usize, usize, u64, u64),
+    /// Value and tag of a lease.
+    Lease(usize, u64, u64),
+    /// A word about sources of a destination.
+    Sources(usize, u64),
     /// The flags of the settings.
     Flags(u64),
     /// Every other virtual address is another director's, or none is.
@@ -86,6 +92,12 @@ impl Change {
                 entry.tag.store(*tag);
                 entry.value.store(*value);
             }
+            Self::Lease(slot, tag, value) => {
+                let lease = &side.store().leases()[*slot];
+                lease.tag.store(lease.tag.load() ^ tag);
+                lease.value.store(*value);
+            }
+            Self::Sources(id, word) => side.store().details()[*id].sources.store(*word),
             Self::Flags(flags) => side.store().settings().flags.store(*flags),
             Self::Standby(elsewhere) => {
                 let addresses: BTreeSet<_> = world::world().services.keys().map(|key| key.address).collect();
@@ -116,7 +128,12 @@ fn sound(random: &mut Random) -> Change {
 /// A change that may leave tables that contradict each other.
 fn broken(random: &mut Random) -> Change {
     let small = |random: &mut Random, bound: usize| u32::try_from(random.below(bound)).unwrap();
-    match random.below(7) {
+    match random.below(9) {
+        7 => {
+            let value = if random.one_in(3) { u64::MAX } else { random.next() };
+            Change::Lease(random.below(1024), random.next() & random.next() & random.next(), value)
+        }
+        8 => Change::Sources(random.below(LIMITS.servers), random.next() & 0x03ff_00ff_ffff_ffff),
         0 => Change::Idle(small(random, 1000)),
         1 => Change::NextHop(random.below(30), random.byte() & 15, random.byte() & random.byte() & 3),
         2 => Change::Slot(random.below(128), random.next() & random.next() & 0xff_00ff),
@@ -130,7 +147,7 @@ fn broken(random: &mut Random) -> Change {
             let value = if random.one_in(3) { u64::MAX } else { random.next() };
             Change::Entry6(random.below(8), random.below(4), random.next() & 0xf_ffff, value)
         }
-        _ => Change::Flags(random.next() & (Settings::ANY_PORT | Settings::NAT)),
+        _ => Change::Flags(random.next() & (Settings::ANY_PORT | Settings::NAT | Settings::FULL_NAT)),
     }
 }
 
@@ -182,6 +199,9 @@ fn nat_flow(random: &mut Random, protocol: u8) -> (SocketAddr, SocketAddr) {
     }
     let six = usize::from(random.one_in(2));
     let client = clients[six];
+    if random.one_in(3) {
+        return full_flow(random, protocol, client);
+    }
     if random.one_in(4) {
         let port = random.pick(&[80, 81, 82, 83]);
         return (client, [tun_vip(port), tun_vip6(port)][six]);
@@ -195,6 +215,20 @@ fn nat_flow(random: &mut Random, protocol: u8) -> (SocketAddr, SocketAddr) {
     let port = random.pick(if protocol == UDP { &[53, 54, 55, 56] } else { &[8080, 8081, 8082, 8083, 80] });
     let servers = [[NAT1, NAT2, NAT_FAR], [NAT1_6, NAT2_6, NAT1_6]][six];
     (SocketAddr::new(random.pick(&servers).address, port), client)
+}
+
+/// A flow with the virtual servers by full NAT, as its client or as its real server sends it.
+fn full_flow(random: &mut Random, protocol: u8, client: SocketAddr) -> (SocketAddr, SocketAddr) {
+    let six = usize::from(client.is_ipv6());
+    if random.one_in(2) {
+        let port = random.pick(if protocol == UDP { &[53, 53, 54] } else { &[80, 81, 82, 83, 84, 85, 86] });
+        let vip = [full_vip(port), full_vip6(if protocol == UDP { 53 } else { 80 })][six];
+        return (client, if six == 0 && random.one_in(5) { any_full_vip(443) } else { vip });
+    }
+    let port = random.pick(if protocol == UDP { &[53, 53, 54] } else { &[8080, 8083, 443, 80] });
+    let server = random.pick(&[[FULL, FULL_FAR], [FULL_6, FULL_6]][six]);
+    let source = if six == 1 { TUN_SOURCE_6 } else { random.pick(&[TUN_SOURCE, SOURCES[0], SOURCES[1]]) };
+    (SocketAddr::new(server.address, port), SocketAddr::new(source, SOURCE_PORT))
 }
 
 fn transport(random: &mut Random, protocol: u8, from: SocketAddr, to: SocketAddr) -> Frame {

@@ -40,6 +40,8 @@ pub(crate) enum Before {
     Change(fn(&mut Desired)),
     /// Another director took this virtual address over, or with `None` this one has all of them again.
     Standby(Option<IpAddr>),
+    /// All entries of connections were lost.
+    ForgetConnections,
     /// A real server's link changed, or is not known any more.
     Link(Server, Option<Hop>),
 }
@@ -200,6 +202,7 @@ impl Case {
         for before in &self.before {
             match before {
                 Before::Frame(frame) => drop(side.run(&frame.bytes())),
+                Before::ForgetConnections => side.forget_connections(),
                 Before::Idle(ticks) => side.idle(*ticks),
                 Before::Free => {
                     assert_ne!(janitor::free_retired(side.store(), &[].into()).unwrap(), 0);
@@ -343,7 +346,8 @@ fn change(desired: &mut Desired, before: &Before) {
         | Before::Free
         | Before::Link(..)
         | Before::Standby(_)
-        | Before::Change(_) => {
+        | Before::Change(_)
+        | Before::ForgetConnections => {
             panic!("{before:?} changes no configuration")
         }
     }

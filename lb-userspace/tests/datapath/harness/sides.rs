@@ -7,6 +7,7 @@ use aya::programs::{TestRun, TestRunOptions, Xdp};
 use lb_common::conn::{BUCKET_ENTRIES, Key, Key4, Key6, Ticks, Value};
 use lb_common::forward::forward;
 use lb_common::layout::{FragmentKey, FragmentOwner, Neighbour};
+use lb_common::lease::Lease;
 use lb_common::memory::{self, MemoryTables, Sizes};
 use lb_common::packet::MemoryPacket;
 use lb_common::verdict::{Reason, Verdict};
@@ -26,6 +27,8 @@ use super::world::{self, DIRECTOR_MAC, INGRESS};
 
 /// What a test may use of the tables; both sides have at least this much.
 pub(crate) const LIMITS: Limits = Limits { servers: 96, services: 80, ring_words: 1 << 15 };
+/// Slots for leases.
+const LEASES: u32 = 1024;
 /// Seed of the connection tables.
 pub(crate) const SEED: u64 = 0x5eed;
 
@@ -92,16 +95,17 @@ pub(crate) trait Side {
         for schedule in &store.schedules()[..LIMITS.services] {
             [&schedule.ring, &schedule.scheduler, &schedule.list].into_iter().for_each(|word| word.store(0));
         }
-        for entry in store.connections4().iter().flat_map(|bucket| &bucket.0) {
-            entry.key.store(0);
-            entry.value.store(0);
-        }
-        for entry in store.connections6().iter().flat_map(|bucket| &bucket.0) {
-            [&entry.value, &entry.tag, &entry.address[0], &entry.address[1]]
+        self.forget_connections();
+        let store = self.store();
+        for detail in &store.details()[..LIMITS.servers] {
+            [&detail.source[0], &detail.source[1], &detail.mtu, &detail.sources]
                 .into_iter()
                 .for_each(|word| word.store(0));
         }
-        memory::initialise(store.settings(), SEED, buckets, buckets);
+        for Lease { value, tag, client: [a, b], source: [c, d], server: [e, f] } in store.leases() {
+            [value, tag, a, b, c, d, e, f].into_iter().for_each(|word| word.store(0));
+        }
+        memory::initialise(store.settings(), SEED, [buckets; 2], LEASES);
         store.settings().flags.store(0);
         store.settings().routes.store(0);
         for interface in &store.settings().interfaces {
@@ -109,6 +113,19 @@ pub(crate) trait Side {
             interface.mac.store(0);
         }
         assert!(memory::place_interface(&store.settings().interfaces, INGRESS, DIRECTOR_MAC));
+    }
+
+    /// Empties the connection tables.
+    fn forget_connections(&self) {
+        for entry in self.store().connections4().iter().flat_map(|bucket| &bucket.0) {
+            entry.key.store(0);
+            entry.value.store(0);
+        }
+        for entry in self.store().connections6().iter().flat_map(|bucket| &bucket.0) {
+            [&entry.value, &entry.tag, &entry.address[0], &entry.address[1]]
+                .into_iter()
+                .for_each(|word| word.store(0));
+        }
     }
 
     /// Brings the tables to what is desired, as the daemon does.
@@ -128,6 +145,10 @@ pub(crate) trait Side {
         }
         for bucket in store.connections6() {
             (0..BUCKET_ENTRIES).for_each(|slot| age::<Key6>(bucket, slot, ticks));
+        }
+        for lease in store.leases().iter().filter(|lease| lease.value.load() != 0) {
+            let value = Value::from_word(lease.value.load());
+            lease.value.store(value.with(value.state(), earlier(value.seen(), ticks)).to_word());
         }
         for (key, owner) in self.fragments() {
             let seen = earlier(Ticks::default().later(u32::try_from(owner.seen).unwrap()), ticks);
@@ -172,6 +193,7 @@ impl Host {
             destinations: LIMITS.servers,
             ring_words: LIMITS.ring_words as usize,
             buckets,
+            leases: LEASES,
         };
         let tables = MemoryTables::new(sizes, SEED);
         tables.advance(100_000);
@@ -255,7 +277,8 @@ impl Kernel {
             return None;
         }
         let connections = buckets * 2;
-        let mut loaded = load(None, Capacity { ipv4: connections, ipv6: connections }).unwrap();
+        let mut loaded =
+            load(None, Capacity { ipv4: connections, ipv6: connections, full_nat: LEASES / 2 }).unwrap();
         let fragments = loaded.ebpf.take_map(maps::FRAGMENTS).unwrap();
         let neighbours = loaded.ebpf.take_map(maps::NEIGHBOURS).unwrap();
         let mut kernel = Self {

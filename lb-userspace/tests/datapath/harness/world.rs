@@ -78,6 +78,17 @@ pub(crate) const TUN_UNKNOWN: Server = server(four(10, 44, 0, 3), 0x34);
 pub(crate) const TUN_SOURCE: IpAddr = four(192, 168, 4, 2);
 pub(crate) const TUN_SOURCE_6: IpAddr = six(2);
 pub(crate) const TUN_MTU: u32 = 1400;
+/// By full NAT.
+pub(crate) const FULL: Server = server(four(10, 55, 0, 1), 0x41);
+pub(crate) const FULL_6: Server = server(six(0x5500), 0x41);
+/// By full NAT, and behind another interface, on VLAN 8.
+pub(crate) const FULL_FAR: Server = Server { address: four(10, 56, 0, 1), ..NAT_FAR };
+/// By full NAT; the director's address towards it is not known.
+pub(crate) const FULL_UNKNOWN: Server = server(four(10, 55, 0, 3), 0x43);
+/// The port that full NAT takes, but where there are several.
+pub(crate) const SOURCE_PORT: u16 = 5000;
+/// Addresses that it takes where it has two.
+pub(crate) const SOURCES: [IpAddr; 2] = [four(192, 168, 4, 3), four(192, 168, 4, 4)];
 /// The director itself.
 pub(crate) const LOCAL: Server = server(four(192, 168, 4, 2), 0);
 pub(crate) const LOCAL_6: Server = server(six(0x2), 0);
@@ -98,6 +109,21 @@ pub(crate) const fn second_vip(port: u16) -> SocketAddr {
 /// A virtual server on the VIP of NAT.
 pub(crate) const fn nat_vip(port: u16) -> SocketAddr {
     SocketAddr::new(four(192, 168, 4, 17), port)
+}
+
+/// A virtual server on the VIP of full NAT.
+pub(crate) const fn full_vip(port: u16) -> SocketAddr {
+    SocketAddr::new(four(192, 168, 4, 20), port)
+}
+
+/// As [`full_vip`], IPv6.
+pub(crate) const fn full_vip6(port: u16) -> SocketAddr {
+    SocketAddr::new(six(0x20), port)
+}
+
+/// As [`full_vip`], for any port.
+pub(crate) const fn any_full_vip(port: u16) -> SocketAddr {
+    SocketAddr::new(four(192, 168, 4, 21), port)
 }
 
 /// A virtual server on the VIP of tunnels.
@@ -180,8 +206,10 @@ pub(crate) fn ways() -> Ways {
 /// The director's side of the tunnels.
 pub(crate) fn details() -> Details {
     let near = |source| Near { source, mtu: TUN_MTU };
-    [(TUN, TUN_SOURCE), (TUN_6, TUN_SOURCE_6), (TUN_TAGGED, TUN_SOURCE)]
+    let six = [(TUN_6, TUN_SOURCE_6), (FULL_6, TUN_SOURCE_6)];
+    [(TUN, TUN_SOURCE), (TUN_TAGGED, TUN_SOURCE), (FULL, TUN_SOURCE), (FULL_FAR, TUN_SOURCE)]
         .into_iter()
+        .chain(six)
         .map(|(server, source)| (server.address, near(source)))
         .collect()
 }
@@ -209,6 +237,15 @@ fn nat_service(port: u16, servers: &[Server]) -> DesiredService {
     DesiredService::new(SchedulerCode::Rr, servers.iter().map(server).collect())
 }
 
+/// A service by full NAT with one real server, which listens on this port, and one source port.
+pub(crate) fn full_service(port: u16, server: Server) -> DesiredService {
+    let key = ServerKey { address: server.address, port };
+    let server = DesiredServer { forwarding: Forwarding::FullNat, ..DesiredServer::new(key, 1) };
+    let mut service = DesiredService::new(SchedulerCode::Rr, vec![server]);
+    service.sources.ports = (SOURCE_PORT, SOURCE_PORT);
+    service
+}
+
 /// Every virtual server of the packet cases.
 ///
 /// | port | scheduler | real servers          |
@@ -230,6 +267,10 @@ fn nat_service(port: u16, servers: &[Server]) -> DesiredService {
 /// The VIP of NAT has port 80 on nat1:8080, 8081 on nat1:8081 and nat2:8081, 82 and 83 both on nat1:8082, udp 53 on
 /// nat1:53, udp 54 and 55 both on nat1:54, and 81 on a real server behind another interface. Another one has any port
 /// on nat2.
+///
+/// The VIP of full NAT has port 80 on full:8080, 81 on one behind another interface, 82 on one whose way is not known,
+/// 83 and 84 both on full:8083 from two addresses, 85 on full:8085 from all ports, and udp 53 on full:53. Another one
+/// has any port on full.
 pub(crate) fn world() -> Desired {
     use SchedulerCode::{Rr, Wrr};
     let mut desired = Desired::default();
@@ -282,6 +323,26 @@ pub(crate) fn world() -> Desired {
         }
     }
     desired.services.insert(name(TCP, nat_vip(81)), nat_service(80, &[NAT_FAR]));
+    for (protocol, address, port, server) in [
+        (TCP, full_vip(80), 8080, FULL),
+        (TCP, full_vip(81), 80, FULL_FAR),
+        (TCP, full_vip(82), 80, FULL_UNKNOWN),
+        (TCP, full_vip(83), 8083, FULL),
+        (TCP, full_vip(84), 8083, FULL),
+        (TCP, full_vip(85), 8085, FULL),
+        (UDP, full_vip(53), 53, FULL),
+        (TCP, any_full_vip(0), 0, FULL),
+        (TCP, full_vip6(80), 8080, FULL_6),
+        (UDP, full_vip6(53), 53, FULL_6),
+    ] {
+        let mut service = full_service(port, server);
+        match port {
+            8083 => service.sources.addresses = SOURCES.to_vec(),
+            8085 => service.sources.ports = (1024, 32_767),
+            _ => {}
+        }
+        desired.services.insert(name(protocol, address), service);
+    }
     let tunnels = [(80, TUN), (81, TUN_6), (82, TUN_TAGGED), (83, TUN_UNKNOWN)];
     for (port, server) in tunnels {
         let key = ServerKey { address: server.address, port };
@@ -315,6 +376,10 @@ pub(crate) fn hops() -> Hops {
         TUN_6,
         TUN_TAGGED,
         TUN_UNKNOWN,
+        FULL,
+        FULL_6,
+        FULL_FAR,
+        FULL_UNKNOWN,
     ];
     let mut hops: Hops = linked.iter().map(|server| (server.address, link(server))).collect();
     let router = Hop::Link { to: CLIENT_MAC, from: DIRECTOR_MAC, interface: INGRESS, vlan: 0 };

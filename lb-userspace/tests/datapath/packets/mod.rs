@@ -4,6 +4,7 @@
 mod connections;
 mod direct;
 mod failed;
+mod full_nat;
 mod icmp;
 mod nat;
 mod nat_parts;
@@ -28,6 +29,7 @@ fn all() -> Vec<Case> {
         icmp::cases(),
         nat::cases(),
         nat_parts::cases(),
+        full_nat::cases(),
         tunnel::cases(),
     ]
     .concat()
