@@ -301,6 +301,12 @@ pub(super) fn to_server<P: Packet, A: Version, T: Tables>(
     (index, new): (u32, bool),
 ) -> Result<Verdict, Verdict> {
     let (ends, chosen) = server_side(tables, index)?;
+    let lease = tables.lease(index).ok_or(BROKEN)?;
+    let port = Value::from_word(lease.value.load()).port();
+    if !lease.is_of(ip.source.words(), lease.service()) || port != ports.source {
+        // A connection that ends at once gave it away meanwhile.
+        return Err(Verdict::Drop(Reason::NoLease));
+    }
     let chosen = Chosen { new, ..chosen };
     may_go(tables, &chosen, ip.length)?;
     let settings = tables.settings().ok_or(BROKEN)?;
@@ -329,7 +335,7 @@ pub(super) fn server_side<A: Version, T: Tables>(
 ) -> Result<(Ends<A>, Chosen<'_>), Verdict> {
     let lease = tables.lease(index).ok_or(BROKEN)?;
     let reference = Value::from_word(lease.value.load()).destination();
-    let chosen = live(tables, reference, false).ok_or(BROKEN)?;
+    let chosen = live(tables, reference, false).ok_or(Verdict::Drop(Reason::NoLease))?;
     let (source_port, destination_port) = lease.ports();
     let ends = Ends {
         source: A::from_table(&lease.source),
