@@ -14,6 +14,7 @@ mod flood;
 mod harness;
 #[cfg(test)]
 mod leases;
+#[cfg(test)]
 mod packets;
 #[cfg(test)]
 mod sequences;
