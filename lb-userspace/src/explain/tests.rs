@@ -18,8 +18,10 @@ fn director() -> MemoryTables {
 }
 
 fn director_with(change: impl Fn(&mut DesiredService)) -> MemoryTables {
-    let mut tables =
-        MemoryTables::new(Sizes { services: 16, destinations: 64, ring_words: 1024, buckets: 64, ..Sizes::default() }, 1);
+    let mut tables = MemoryTables::new(
+        Sizes { services: 16, destinations: 64, ring_words: 1024, buckets: 64, ..Sizes::default() },
+        1,
+    );
     assert!(tables.add_interface(2, MAC));
     let key = |text: &str| {
         let address: SocketAddr = text.parse().unwrap();

@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{
-    Config, ConnectionRules, Forwarding, LeaseRange, OnFailure, Protocol, VirtualServer,
-};
+use crate::config::{Config, ConnectionRules, Forwarding, LeaseRange, OnFailure, Protocol, VirtualServer};
 use crate::import::document::{Section, Value, plain};
 use crate::import::report::Place;
 use crate::ipvsadm::{self, Granularity, SchedulerFlags, Server, Service, ServiceKey, Transport, Tunnel};
