@@ -55,16 +55,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes the Debian package of this `lbctl`, installs it in an empty root, runs, upgrades, removes and purges it. With
-/// `is_whole` the tarball too.
-pub(crate) fn test(lbctl: PathBuf, is_whole: bool) -> anyhow::Result<()> {
+/// Makes the Debian package of this `lbctl`, installs it in an empty root, runs, upgrades, removes and purges it.
+pub(crate) fn test(lbctl: PathBuf) -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let out = directory.path();
     generate(out)?;
     let tree = Tree { generated: out, version: version() };
     let package = debian::build(&tree, &Binary::read(lbctl)?, out, false)?;
-    let tarball = if is_whole { Some(tarball(&tree, &static_lbctl(false)?, out)?) } else { None };
-    check::run(&package, tarball.as_deref())
+    check::run(&package, None)
 }
 
 fn version() -> &'static str {
