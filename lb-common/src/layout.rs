@@ -46,6 +46,12 @@ impl Service {
     pub const STANDBY: u16 = 1;
     /// Each datagram is scheduled on its own, and leaves no entry.
     pub const ONE_PACKET: u16 = 2;
+    /// Some networks are let in or kept out: see [`crate::admission::Listing`].
+    pub const LISTED: u16 = 4;
+    /// New connections are limited by [`Schedule::rate`].
+    pub const RATED: u16 = 8;
+    /// Any of these takes a packet off the straight way.
+    pub const ASIDE: u16 = Self::STANDBY | Self::ONE_PACKET | Self::LISTED;
 
     /// A virtual server that has its schedule for itself.
     pub const fn alone(id: u16) -> Self {
@@ -77,8 +83,10 @@ pub struct Schedule {
     /// [`RingPlace`] of the list of real servers for the schedulers that compare them, as one word. Its slots have
     /// a [`DestinationRef`] in the low half and the weight in the high half; the header is not used.
     pub list: Word,
+    /// [`crate::admission::Rate`] as one word.
+    pub rate: Word,
     /// Zero.
-    pub reserved: [Word; 5],
+    pub reserved: [Word; 4],
 }
 
 /// How a [`Schedule`] chooses.

@@ -8,6 +8,7 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![deny(unsafe_code)]
 
+pub mod admission;
 pub mod conn;
 pub mod csum;
 pub mod forward;

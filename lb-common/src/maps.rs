@@ -32,11 +32,17 @@ pub const ROUTES: &str = "ROUTES";
 pub const NEIGHBOURS: &str = "NEIGHBOURS";
 /// Addresses and ports that flows by full NAT have: [`crate::lease::Lease`].
 pub const LEASES: &str = "LEASES";
+/// IPv4 networks that are let in or kept out: a schedule's id and an address, to [`crate::admission::Listing`].
+pub const NETWORKS4: &str = "NETWORKS4";
+/// The same of IPv6.
+pub const NETWORKS6: &str = "NETWORKS6";
+/// Sources that have connected lately: [`crate::admission::Sources`].
+pub const SOURCES: &str = "SOURCES";
 /// By [`crate::verdict::Reason`], per CPU: packets, u64.
 pub const REASONS: &str = "REASONS";
 
 /// All of them; each is pinned under its name.
-pub const ALL: [&str; 17] = [
+pub const ALL: [&str; 20] = [
     SERVICES4,
     SERVICES6,
     SCHEDULES,
@@ -53,6 +59,9 @@ pub const ALL: [&str; 17] = [
     ROUTES,
     NEIGHBOURS,
     LEASES,
+    NETWORKS4,
+    NETWORKS6,
+    SOURCES,
     REASONS,
 ];
 
@@ -72,5 +81,11 @@ pub const RING_WORDS: u32 = 1 << 21;
 pub const ROUTES_HALF: u32 = 2 * crate::layout::Route::MOST;
 /// Clients remembered at a time that are on the director's own segments.
 pub const NEIGHBOURS_MAX: u32 = 16_384;
+/// Networks of each family that are let in or kept out, of all virtual servers together. The kernel takes memory for
+/// those that there are.
+pub const NETWORKS_MAX: u32 = 1 << 18;
+/// Lines of sources (2 MiB); a power of two. Of 262,144 sources at a time it is known that they have used up part of
+/// their allowance.
+pub const SOURCES_LINES: u32 = 1 << 15;
 /// First fragments remembered at a time.
 pub const FRAGMENTS_MAX: u32 = 8192;

@@ -4,14 +4,15 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::collections::HashMap;
 use std::sync::Mutex;
 
+use crate::admission::Sources;
 use crate::conn::{Bucket4, Bucket6, TIMEOUT_SECONDS, Ticks};
 use crate::layout::{
     Destination, Detail, FragmentKey, FragmentOwner, INTERFACE_PROBES, INTERFACE_SLOTS, Interface,
     LAYOUT_VERSION, Load, Neighbour, Route, Schedule, Settings, Traffic, Virtual, mac_word,
 };
 use crate::lease::Lease;
-use crate::maps::ROUTES_HALF;
-use crate::net::MacAddress;
+use crate::maps::{ROUTES_HALF, SOURCES_LINES};
+use crate::net::{Be32, Be128, MacAddress};
 use crate::services;
 use crate::tables::Tables;
 use crate::verdict::Reason;
@@ -43,6 +44,8 @@ impl Default for Sizes {
 pub struct MemoryTables {
     /// The clock's reading; tests move it.
     pub clock: AtomicU32,
+    /// Nanoseconds beyond that; below [`Ticks::NANOSECONDS`].
+    pub nanoseconds: AtomicU64,
     /// See [`Tables::settings`].
     pub settings: Settings,
     /// See [`Tables::services4`].
@@ -73,6 +76,12 @@ pub struct MemoryTables {
     pub leases: Vec<Lease>,
     /// See [`Tables::neighbour`].
     pub neighbours: Mutex<HashMap<[u64; 2], Neighbour>>,
+    /// Values by schedule, prefix length and the address's first so many bits: see [`Tables::network4`].
+    pub networks4: HashMap<(u16, u8, u32), u32>,
+    /// See [`Tables::network6`].
+    pub networks6: HashMap<(u16, u8, u128), u32>,
+    /// See [`Tables::sources`].
+    pub sources: Vec<Sources>,
     traffic: Vec<[AtomicU64; 5]>,
     reasons: Vec<AtomicU64>,
 }
@@ -84,6 +93,7 @@ impl MemoryTables {
         initialise(&settings, seed, [sizes.buckets; 2], sizes.leases);
         Self {
             clock: AtomicU32::new(0),
+            nanoseconds: AtomicU64::new(0),
             settings,
             services4: fill(services::BUCKETS as usize),
             services6: fill(services::BUCKETS as usize),
@@ -99,6 +109,9 @@ impl MemoryTables {
             routes: fill(2 * ROUTES_HALF as usize),
             leases: fill(sizes.leases as usize),
             neighbours: Mutex::default(),
+            networks4: HashMap::new(),
+            networks6: HashMap::new(),
+            sources: fill(SOURCES_LINES as usize),
             traffic: fill(sizes.destinations),
             reasons: fill(Reason::ALL.len()),
         }
@@ -173,8 +186,8 @@ fn fill<E: Default>(count: usize) -> Vec<E> {
 }
 
 impl Tables for MemoryTables {
-    fn now(&self, _settings: &Settings) -> Ticks {
-        self.ticks()
+    fn nanoseconds(&self, _settings: &Settings) -> u64 {
+        u64::from(self.clock.load(Relaxed)) * Ticks::NANOSECONDS + self.nanoseconds.load(Relaxed)
     }
 
     fn settings(&self) -> Option<&Settings> {
@@ -247,6 +260,22 @@ impl Tables for MemoryTables {
         if let Ok(mut neighbours) = self.neighbours.lock() {
             neighbours.insert(*address, *neighbour);
         }
+    }
+
+    fn network4(&self, schedule: u16, source: Be32) -> Option<u32> {
+        let bits = u32::from_be_bytes(source.wire());
+        let masked = |length: u8| bits & u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
+        (0..=32).rev().find_map(|length| self.networks4.get(&(schedule, length, masked(length))).copied())
+    }
+
+    fn network6(&self, schedule: u16, source: Be128) -> Option<u32> {
+        let bits = u128::from_be_bytes(source.wire());
+        let masked = |length: u8| bits & u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
+        (0..=128).rev().find_map(|length| self.networks6.get(&(schedule, length, masked(length))).copied())
+    }
+
+    fn sources(&self, index: u32) -> Option<&Sources> {
+        self.sources.get(index as usize)
     }
 
     fn count_answer(&self, destination: u32, bytes: u64) {

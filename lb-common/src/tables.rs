@@ -2,6 +2,7 @@
 
 use crate::word::{Blur, Word};
 
+use crate::admission::Sources;
 use crate::conn::{Bucket4, Bucket6, Ticks};
 use crate::forward::pick::{self, Asked};
 use crate::forward::{self, full_nat, place, sticky};
@@ -9,14 +10,20 @@ use crate::layout::{
     Destination, Detail, FragmentKey, FragmentOwner, Load, Neighbour, Route, Schedule, Settings, Virtual,
 };
 use crate::lease::Lease;
+use crate::net::{Be32, Be128};
 use crate::services;
 use crate::verdict::Reason;
 
 /// The tables, the clock and the counters. A look-up that finds nothing says `None`; an array look-up does so
 /// only beyond the array's end.
 pub trait Tables {
-    /// The coarse monotonic clock.
-    fn now(&self, settings: &Settings) -> Ticks;
+    /// The coarse monotonic clock, in nanoseconds.
+    fn nanoseconds(&self, settings: &Settings) -> u64;
+    /// The same in ticks.
+    #[inline(always)]
+    fn now(&self, settings: &Settings) -> Ticks {
+        Ticks::from_nanoseconds(self.nanoseconds(settings))
+    }
     /// The settings.
     fn settings(&self) -> Option<&Settings>;
     /// A bucket of the IPv4 virtual servers.
@@ -141,6 +148,29 @@ pub trait Tables {
     {
         sticky::bind(self, client, rest, word, Blur::new(0));
     }
+    /// [`forward::admission::listed`].
+    #[inline(always)]
+    fn listed(&self, client: [u64; 2], rest: u64) -> u32
+    where
+        Self: Sized,
+    {
+        forward::admission::listed(self, client, rest)
+    }
+    /// [`forward::admission::connects`].
+    #[inline(always)]
+    fn connects(&self, client: [u64; 2], rest: u64) -> u32
+    where
+        Self: Sized,
+    {
+        forward::admission::connects(self, client, rest)
+    }
+    /// The value of the longest network that has an IPv4 source's address, of those of a schedule; see
+    /// [`crate::admission::Listing`].
+    fn network4(&self, schedule: u16, source: Be32) -> Option<u32>;
+    /// The same for IPv6.
+    fn network6(&self, schedule: u16, source: Be128) -> Option<u32>;
+    /// A line of sources, of [`crate::maps::SOURCES_LINES`].
+    fn sources(&self, index: u32) -> Option<&Sources>;
     /// [`forward::place::weigh`].
     #[inline(always)]
     fn weigh(&self, value: u64, change: i64)

@@ -115,6 +115,12 @@ reasons! {
     NoSourcePort = 23, Drop, "no-source-port";
     /// By full NAT: of a connection that has no port of the director's and does not get one by this packet.
     NoLease = 24, Drop, "no-lease";
+    /// From a source that the virtual server's lists of networks keep out.
+    DeniedSource = 25, Drop, "denied-source";
+    /// A new connection of a source that opens more than the virtual server's rate.
+    RateLimited = 26, Drop, "rate-limited";
+    /// More sources at once than are remembered: what one of them had used of its rate was forgotten.
+    SourceForgotten = 27, Note, "source-forgotten";
 }
 
 #[cfg(test)]

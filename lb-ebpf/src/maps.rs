@@ -5,8 +5,10 @@
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::helpers::generated::bpf_jiffies64;
 use aya_ebpf::macros::map;
+use aya_ebpf::maps::lpm_trie::{Key, LpmTrie};
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray};
-use lb_common::conn::{Bucket4, Bucket6, Ticks};
+use lb_common::admission::{LISTED_BITS, Sources};
+use lb_common::conn::{Bucket4, Bucket6};
 use lb_common::forward::pick::{self, Asked};
 use lb_common::layout::{
     Destination, Detail, FragmentKey, FragmentOwner, Load, Neighbour, Route, Schedule, Settings, Traffic,
@@ -14,8 +16,10 @@ use lb_common::layout::{
 };
 use lb_common::lease::{GROUP, Lease};
 use lb_common::maps::{
-    DESTINATIONS_MAX, FRAGMENTS_MAX, NEIGHBOURS_MAX, RING_WORDS, ROUTES_HALF, SERVICES as SERVICES_MAX,
+    DESTINATIONS_MAX, FRAGMENTS_MAX, NEIGHBOURS_MAX, NETWORKS_MAX, RING_WORDS, ROUTES_HALF,
+    SERVICES as SERVICES_MAX, SOURCES_LINES,
 };
+use lb_common::net::{Be32, Be128};
 use lb_common::services::{self, BUCKETS};
 use lb_common::tables::Tables;
 use lb_common::verdict::Reason;
@@ -58,19 +62,23 @@ static NEIGHBOURS: LruHashMap<[u64; 2], Neighbour> = LruHashMap::with_max_entrie
 #[map]
 static LEASES: Array<Lease> = Array::with_max_entries(GROUP, BPF_F_MMAPABLE);
 #[map]
+static NETWORKS4: LpmTrie<[u32; 2], u32> = LpmTrie::with_max_entries(NETWORKS_MAX, 0);
+#[map]
+static NETWORKS6: LpmTrie<[u32; 5], u32> = LpmTrie::with_max_entries(NETWORKS_MAX, 0);
+#[map]
+static SOURCES: Array<Sources> = Array::with_max_entries(SOURCES_LINES, BPF_F_MMAPABLE);
+#[map]
 static REASONS: PerCpuArray<u64> = PerCpuArray::with_max_entries(64, 0);
 
 pub(crate) struct KernelTables;
 
 impl Tables for KernelTables {
     #[inline(always)]
-    fn now(&self, settings: &Settings) -> Ticks {
+    fn nanoseconds(&self, settings: &Settings) -> u64 {
         // The kernel's own coarse clock is a call; this helper the JIT replaces by one load.
         // SAFETY: takes nothing, returns an integer.
         let jiffies = unsafe { bpf_jiffies64() };
-        Ticks::from_nanoseconds(
-            jiffies.wrapping_mul(settings.jiffy.load()).wrapping_add(settings.epoch.load()),
-        )
+        jiffies.wrapping_mul(settings.jiffy.load()).wrapping_add(settings.epoch.load())
     }
 
     #[inline(always)]
@@ -263,6 +271,36 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn weigh(&self, value: u64, change: i64) {
         let _zero = stages::weigh(value, change);
+    }
+
+    #[inline(always)]
+    fn listed(&self, [a, b]: [u64; 2], rest: u64) -> u32 {
+        stages::listed(a, b, rest)
+    }
+
+    #[inline(always)]
+    fn connects(&self, [a, b]: [u64; 2], rest: u64) -> u32 {
+        stages::connects(a, b, rest)
+    }
+
+    #[inline(always)]
+    fn network4(&self, schedule: u16, source: Be32) -> Option<u32> {
+        // An update replaces the element, so the value does not change.
+        NETWORKS4.get(Key::new(LISTED_BITS + 32, [u32::from(schedule), source.bits()])).copied()
+    }
+
+    #[inline(always)]
+    fn network6(&self, schedule: u16, source: Be128) -> Option<u32> {
+        let [[a, b], [c, d]] = source.words().map(|word| {
+            let [a, b, c, d, e, f, g, h] = word.to_ne_bytes();
+            [u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h])]
+        });
+        NETWORKS6.get(Key::new(LISTED_BITS + 128, [u32::from(schedule), a, b, c, d])).copied()
+    }
+
+    #[inline(always)]
+    fn sources(&self, index: u32) -> Option<&Sources> {
+        SOURCES.get(index)
     }
 
     #[inline(always)]

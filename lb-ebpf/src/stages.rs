@@ -9,7 +9,7 @@ use aya_ebpf::bindings::{xdp_action, xdp_md};
 use aya_ebpf::helpers::bpf_redirect;
 use lb_common::csum;
 use lb_common::forward::pick::{self, Asked};
-use lb_common::forward::{self, Stage, full_nat, place, sticky, translate, way};
+use lb_common::forward::{self, Stage, admission, full_nat, place, sticky, translate, way};
 use lb_common::layout::DestinationRef;
 use lb_common::verdict::Verdict;
 use lb_common::word::Blur;
@@ -307,6 +307,20 @@ pub(crate) extern "C" fn bound(a: u64, b: u64, rest: u64) -> u64 {
 pub(crate) extern "C" fn bind(a: u64, b: u64, rest: u64, word: u64) -> u32 {
     sticky::bind(&KernelTables, [a, b], rest, word, Blur::new(rest >> 41));
     0
+}
+
+/// See [`admission::listed`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn listed(a: u64, b: u64, rest: u64) -> u32 {
+    admission::listed(&KernelTables, [a, b], rest)
+}
+
+/// See [`admission::connects`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn connects(a: u64, b: u64, rest: u64) -> u32 {
+    admission::connects(&KernelTables, [a, b], rest)
 }
 
 /// See [`place::weigh`].

@@ -4,6 +4,7 @@
 //! Direct routing changes the two MACs, the TTL and its checksum, and the VLAN tag where the real server is on
 //! another VLAN. A packet that is passed or dropped is not changed at all.
 
+pub mod admission;
 mod failed;
 mod fragment;
 pub mod full_nat;

@@ -13,6 +13,7 @@ use crate::tables::Tables;
 use crate::verdict::{Reason, Verdict};
 use crate::word::Blur;
 
+use super::admission::{listed_in, may_connect};
 use super::pick::{self, Asked, NOBODY, Turn};
 use super::sticky::{Sticky, rest};
 use super::{BROKEN, Stage};
@@ -146,12 +147,15 @@ pub(super) fn place<'t, K: Sticky, T: Tables>(
     blur: Blur,
     asked: impl Fn() -> Asked,
 ) -> Result<Chosen<'t>, Verdict> {
-    if service.flags & (Service::STANDBY | Service::ONE_PACKET) != 0 {
+    if service.flags & Service::ASIDE != 0 {
         hint::cold_path();
         if service.flags & Service::STANDBY != 0 {
             return Err(Reason::Standby.into());
         }
-        return once(tables, service, flow, asked);
+        listed_in(tables, service, flow)?;
+        if service.flags & Service::ONE_PACKET != 0 {
+            return once(tables, service, flow, asked);
+        }
     }
     let hash = flow.hash(settings.seed.load());
     let count = K::buckets(settings);
@@ -244,6 +248,11 @@ fn schedule<'t, K: Sticky, T: Tables>(
         return Err(Reason::NoRealServer.into());
     }
     let opens = ports.event.opens();
+    let starts = ports.event.starts();
+    if service.flags & Service::RATED != 0 && starts {
+        hint::cold_path();
+        may_connect(tables, service, flow)?;
+    }
     let claimed = opens != State::NONE && candidate.claim();
     let counted = settings.flags.load() & Settings::COUNTED != 0;
     if claimed
@@ -253,7 +262,6 @@ fn schedule<'t, K: Sticky, T: Tables>(
         hint::cold_path();
         tables.weigh(old.to_word(), -1);
     }
-    let starts = ports.event.starts();
     // Where entries are evicted the hash places newcomers too: this one's entry may be gone when its next
     // packet comes, which then finds the same place.
     let turn = if !starts {
@@ -333,6 +341,9 @@ fn once<'t, K: Sticky, T: Tables>(
     asked: impl Fn() -> Asked,
 ) -> Result<Chosen<'t>, Verdict> {
     let schedule = tables.schedule(service.schedule).ok_or(BROKEN)?;
+    if service.flags & Service::RATED != 0 {
+        may_connect(tables, service, flow)?;
+    }
     let asked = Asked { turn: Turn::NEXT, ..asked() };
     picked(tables, choose(tables, schedule, service, flow, &asked), true)
 }

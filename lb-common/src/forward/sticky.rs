@@ -76,12 +76,12 @@ impl Sticky for Key6 {
 /// What [`bound`] and [`bind`] are to know beside the client's address: the schedule, whether a connection starts, and
 /// whether it is IPv6.
 #[inline(always)]
-pub(super) const fn rest(schedule: u16, starts: bool, is_ipv6: bool) -> u64 {
+pub const fn rest(schedule: u16, starts: bool, is_ipv6: bool) -> u64 {
     schedule as u64 | if starts { STARTS } else { 0 } | if is_ipv6 { IPV6 } else { 0 }
 }
 
 const STARTS: u64 = 1 << 16;
-const IPV6: u64 = 1 << 17;
+pub(super) const IPV6: u64 = 1 << 17;
 
 /// The real server of a client's template. `client` is its address, `rest` what [`rest`] gave.
 #[inline(always)]

@@ -41,7 +41,8 @@ pub use model::{
     Config, Director, Forwarding, Protocol, RealServer, Scheduler, UpDown, VirtualServer, XdpMode,
 };
 pub use scheduling::{
-    ConnectionRules, Group, LeaseRange, OnFailure, Persistence, SchedulerFlags, Scheduling, Thresholds,
+    ConnectionRules, Group, LeaseRange, OnFailure, Persistence, SchedulerFlags, Scheduling, SourceRate,
+    Thresholds,
 };
 pub use schema::reference::fill as reference;
 

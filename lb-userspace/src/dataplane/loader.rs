@@ -116,11 +116,12 @@ fn load_into(pins: Option<&Path>, capacity: Capacity) -> Result<Loaded, LoadErro
     if new {
         clock(&mut ebpf)?.load().map_err(|source| LoadError::Program(Box::new(source)))?;
     }
-    let tables = match pins {
+    let mut tables = match pins {
         None => Tables::take(&mut ebpf)?,
         Some(directory) if !new => Tables::open(directory)?,
         Some(directory) => Tables::open_new(directory)?,
     };
+    tables.learn_networks()?;
     if new {
         let mut seed = [0; 8];
         fill_random(&mut seed).map_err(LoadError::Random)?;

@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use lb_common::admission::Sources;
 use lb_common::conn::{Bucket4, Bucket6};
 use lb_common::layout::{Destination, Detail, Load, Route, Schedule, Settings, Virtual};
 use lb_common::lease::Lease;
@@ -27,7 +28,7 @@ macro_rules! shared {
     )* };
 }
 shared!(Word, Settings, Schedule, Destination, Bucket4, Bucket6, services::Bucket4, services::Bucket6);
-shared!(Load, Virtual, Route, Detail, Lease);
+shared!(Load, Virtual, Route, Detail, Lease, Sources);
 
 /// An array map's elements. They change under the reader, one word at a time.
 #[derive(Debug)]

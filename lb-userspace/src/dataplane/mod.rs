@@ -6,4 +6,5 @@ pub mod attach;
 pub mod connections;
 pub mod loader;
 pub mod mapped;
+mod networks;
 pub mod tables;

@@ -7,16 +7,21 @@ use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use ipnet::IpNet;
+use lb_common::admission::{Listing, Sources};
 use lb_common::conn::{Bucket4, Bucket6};
 use lb_common::layout::{
     Destination, Detail, LAYOUT_VERSION, Load, Neighbour, Route, Schedule, Settings, Traffic, Virtual,
 };
 use lb_common::lease::Lease;
+use lb_common::net::{Be32, Be128};
 use lb_common::verdict::Reason;
 use lb_common::word::Word;
 use lb_common::{maps, services};
 
 use super::mapped::{Mapped, Shared};
+use super::networks::NetworkTables;
+use crate::plane::admission::Networks;
 
 /// Why the tables cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +91,9 @@ pub struct Tables {
     neighbours: HashMap<MapData, [u64; 2], Neighbour>,
     /// Slots of leases.
     pub leases: Mapped<Lease>,
+    /// Lines by the hash of a source.
+    pub sources: Mapped<Sources>,
+    networks: NetworkTables,
     traffic: PerCpuArray<MapData, Traffic>,
     reasons: PerCpuArray<MapData, u64>,
 }
@@ -132,8 +140,11 @@ impl Tables {
     pub fn take(ebpf: &mut Ebpf) -> Result<Self, TablesError> {
         Self::build(|name| {
             let map = ebpf.take_map(name).ok_or(TablesError::Missing { name })?;
-            if let Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data) | Map::LruHashMap(data) =
-                map
+            if let Map::Array(data)
+            | Map::HashMap(data)
+            | Map::PerCpuArray(data)
+            | Map::LruHashMap(data)
+            | Map::LpmTrie(data) = map
             {
                 Ok(data)
             } else {
@@ -160,6 +171,12 @@ impl Tables {
             routes: mapped(maps::ROUTES, &open(maps::ROUTES)?)?,
             neighbours: typed(maps::NEIGHBOURS, Map::LruHashMap(open(maps::NEIGHBOURS)?))?,
             leases: mapped(maps::LEASES, &open(maps::LEASES)?)?,
+            sources: mapped(maps::SOURCES, &open(maps::SOURCES)?)?,
+            networks: NetworkTables {
+                four: typed(maps::NETWORKS4, Map::LpmTrie(open(maps::NETWORKS4)?))?,
+                six: typed(maps::NETWORKS6, Map::LpmTrie(open(maps::NETWORKS6)?))?,
+                known: Networks::new(),
+            },
             traffic: typed(maps::TRAFFIC, Map::PerCpuArray(open(maps::TRAFFIC)?))?,
             reasons: typed(maps::REASONS, Map::PerCpuArray(open(maps::REASONS)?))?,
         })
@@ -174,6 +191,36 @@ impl Tables {
     /// Where a client on a segment of the director's is, if that is known.
     pub fn neighbour(&self, address: &[u64; 2]) -> Option<Neighbour> {
         self.neighbours.get(address, 0).ok()
+    }
+
+    /// Reads which networks are let in or kept out. Only who writes the tables needs to know.
+    pub(super) fn learn_networks(&mut self) -> Result<(), TablesError> {
+        self.networks.learn().map_err(|source| TablesError::Open { name: maps::NETWORKS4, source })
+    }
+
+    /// The networks that are let in or kept out, in the daemon.
+    pub fn networks(&self) -> &Networks {
+        &self.networks.known
+    }
+
+    /// Lets a network in, keeps it out, or removes it.
+    pub fn set_network(
+        &mut self,
+        schedule: u16,
+        network: IpNet,
+        listing: Option<Listing>,
+    ) -> Result<(), MapError> {
+        self.networks.set(schedule, network, listing)
+    }
+
+    /// The value of the longest network of a schedule that has an IPv4 source.
+    pub fn network4(&self, schedule: u16, source: Be32) -> Option<u32> {
+        self.networks.find4(schedule, source.wire().into())
+    }
+
+    /// The same for IPv6.
+    pub fn network6(&self, schedule: u16, source: Be128) -> Option<u32> {
+        self.networks.find6(schedule, source)
     }
 
     /// The counters of a destination, summed over the CPUs.

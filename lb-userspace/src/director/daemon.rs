@@ -50,6 +50,7 @@ pub async fn run(mut director: Director, ready: impl FnOnce()) -> anyhow::Result
     let mut health = director.health_news();
     director.follow_addresses().await;
     ready();
+    let mut refused = super::refused::Refused::since(director.tables());
     loop {
         tokio::select! {
             biased;
@@ -86,10 +87,13 @@ pub async fn run(mut director: Director, ready: impl FnOnce()) -> anyhow::Result
             }
             _ = sweep.tick() => director.sweep(),
             _ = count.tick() => director.keep_counts(),
-            _ = estimate.tick() => match Snapshot::read_traffic(director.tables()) {
+            _ = estimate.tick() => {
+                refused.look(director.tables());
+                match Snapshot::read_traffic(director.tables()) {
                 Ok(snapshot) => estimators.tick(&snapshot.virtual_servers),
                 Err(error) => tracing::error!("no rates: {error}"),
-            },
+                }
+            }
         }
     }
     tracing::info!("ending: the datapath is taken down");

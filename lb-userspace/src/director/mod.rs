@@ -15,6 +15,7 @@ pub mod interfaces;
 pub mod lock;
 pub mod preflight;
 pub mod record;
+mod refused;
 mod sources;
 pub mod state;
 pub mod teardown;

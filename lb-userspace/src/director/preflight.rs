@@ -145,7 +145,6 @@ pub fn interfaces(config: &Config, links: Result<Vec<Link>, NetlinkError>) -> Re
 pub fn not_yet(config: &Config) -> Vec<String> {
     let mut problems = Vec::new();
     for server in &config.virtual_servers {
-        let keys = &server.scheduling;
         let mut add = |key: &str, is_asked: bool| {
             if is_asked {
                 let problem = "is not supported by this version; remove it";
@@ -154,9 +153,6 @@ pub fn not_yet(config: &Config) -> Vec<String> {
         };
         let by_locality = matches!(server.scheduler, Scheduler::Lblc | Scheduler::Lblcr);
         add(server.scheduler.as_str(), by_locality);
-        add("rate_limit", keys.rate_limit.is_some());
-        add("allow", !keys.allow.is_empty());
-        add("deny", !keys.deny.is_empty());
     }
     problems
 }

@@ -3,11 +3,13 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use lb_common::conn::{Bucket4, Bucket6, Entry4, Entry6, Ticks};
+use lb_common::admission::Sources;
+use lb_common::conn::{Bucket4, Bucket6, Entry4, Entry6};
 use lb_common::layout::{
     Destination, Detail, FragmentKey, FragmentOwner, Load, Neighbour, Route, Schedule, Settings, Virtual,
 };
 use lb_common::lease::Lease;
+use lb_common::net::{Be32, Be128};
 use lb_common::services;
 use lb_common::tables::Tables;
 use lb_common::verdict::Reason;
@@ -15,6 +17,7 @@ use lb_common::word::Word;
 use typed_arena::Arena;
 
 use crate::list::Source;
+use crate::plane::store::Store;
 
 /// Where the copies live.
 #[derive(Default)]
@@ -26,6 +29,7 @@ pub(super) struct Arenas {
     buckets4: Arena<Bucket4>,
     buckets6: Arena<Bucket6>,
     leases: Arena<Lease>,
+    sources: Arena<Sources>,
 }
 
 /// Tables of which whatever can be written is copied when it is first read.
@@ -39,6 +43,7 @@ pub(super) struct Copies<'a, S> {
     buckets4: RefCell<HashMap<u32, &'a Bucket4>>,
     buckets6: RefCell<HashMap<u32, &'a Bucket6>>,
     leases: RefCell<HashMap<u32, &'a Lease>>,
+    sources: RefCell<HashMap<u32, &'a Sources>>,
     seen: RefCell<Seen>,
 }
 
@@ -69,6 +74,7 @@ impl<'a, S: Source> Copies<'a, S> {
             buckets4: RefCell::default(),
             buckets6: RefCell::default(),
             leases: RefCell::default(),
+            sources: RefCell::default(),
             seen: RefCell::default(),
         }
     }
@@ -84,9 +90,9 @@ fn word(word: &Word) -> Word {
 
 // Every field by name: one that is added must be copied too.
 
-fn schedule(Schedule { ring, scheduler, list, reserved }: &Schedule) -> Schedule {
+fn schedule(Schedule { ring, scheduler, list, rate, reserved }: &Schedule) -> Schedule {
     let reserved = reserved.each_ref().map(word);
-    Schedule { ring: word(ring), scheduler: word(scheduler), list: word(list), reserved }
+    Schedule { ring: word(ring), scheduler: word(scheduler), list: word(list), rate: word(rate), reserved }
 }
 
 fn load(Load { active, inactive, state, reserved }: &Load) -> Load {
@@ -129,6 +135,10 @@ fn lease(Lease { value, tag, client, source, server }: &Lease) -> Lease {
     }
 }
 
+fn sources(Sources(entries): &Sources) -> Sources {
+    Sources(entries.each_ref().map(word))
+}
+
 /// The copy of an element, made now if there is none yet.
 fn copy_of<'a, K: std::hash::Hash + Eq, T>(
     copies: &RefCell<HashMap<K, &'a T>>,
@@ -142,8 +152,8 @@ fn copy_of<'a, K: std::hash::Hash + Eq, T>(
 }
 
 impl<S: Source> Tables for Copies<'_, S> {
-    fn now(&self, _settings: &Settings) -> Ticks {
-        self.source.now()
+    fn nanoseconds(&self, _settings: &Settings) -> u64 {
+        self.source.nanoseconds()
     }
 
     fn settings(&self) -> Option<&Settings> {
@@ -216,6 +226,19 @@ impl<S: Source> Tables for Copies<'_, S> {
     }
 
     fn learn(&self, _address: &[u64; 2], _neighbour: &Neighbour) {}
+
+    fn network4(&self, schedule: u16, source: Be32) -> Option<u32> {
+        self.source.network4(schedule, source)
+    }
+
+    fn network6(&self, schedule: u16, source: Be128) -> Option<u32> {
+        self.source.network6(schedule, source)
+    }
+
+    fn sources(&self, index: u32) -> Option<&Sources> {
+        let original = Store::sources(self.source).get(index as usize);
+        copy_of(&self.sources, &self.arenas.sources, index, original, sources)
+    }
 
     fn count_answer(&self, destination: u32, _bytes: u64) {
         self.seen.borrow_mut().answered = Some(destination);

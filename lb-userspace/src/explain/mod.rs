@@ -13,14 +13,16 @@ mod text;
 
 use std::net::{IpAddr, SocketAddr};
 
-use lb_common::forward::forward;
+use ipnet::IpNet;
+use lb_common::admission::Listing;
+use lb_common::forward::{admission, forward, sticky};
 use lb_common::layout::{DestinationRef, Identity, NextHop, Service, from_mac_word};
-use lb_common::net::{MacAddress, protocol};
+use lb_common::net::{Be32, Be128, MacAddress, protocol};
 use lb_common::packet::MemoryPacket;
 use lb_common::verdict::{Reason, Verdict};
 use serde::{Serialize, Serializer};
 
-use crate::list::Source;
+use crate::list;
 use crate::list::snapshot::live_connections;
 use crate::plane::applied::address_of;
 use crate::plane::desired::ServiceKey;
@@ -76,6 +78,8 @@ pub struct Explanation {
     pub interface: u32,
     /// The virtual server that it is for, if any.
     pub virtual_server: Option<VirtualServer>,
+    /// What the virtual server says of its source.
+    pub source: Source,
     /// How its real server was found.
     pub choice: Option<Choice>,
     /// The real servers that a scheduler compared to choose one; none if it does not compare.
@@ -99,6 +103,19 @@ pub struct VirtualServer {
     pub address: SocketAddr,
     /// As in the configuration; null: another version's.
     pub scheduler: Option<&'static str>,
+}
+
+/// What a virtual server's lists and rate say of a source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Source {
+    /// Of the networks in `allow` and `deny`, the longest that has it.
+    pub network: Option<IpNet>,
+    /// Is it kept out?
+    pub denied: bool,
+    /// How many connections it may open now, before this packet.
+    pub rate_left: Option<u32>,
+    /// How many at most, at once.
+    pub rate_burst: Option<u32>,
 }
 
 /// How a real server was found.
@@ -202,7 +219,7 @@ fn mac<S: Serializer>(mac: &MacAddress, serializer: S) -> Result<S::Ok, S::Error
 /// # Errors
 ///
 /// Nothing that could be asked.
-pub fn explain<S: Source>(source: &S, question: &Question) -> Result<Explanation, Unexplained> {
+pub fn explain<S: list::Source>(source: &S, question: &Question) -> Result<Explanation, Unexplained> {
     let Question { mut client, virtual_server: address, udp, .. } = *question;
     if client.is_ipv4() != address.is_ipv4() {
         return Err(Unexplained::Families { client, virtual_server: address });
@@ -225,6 +242,7 @@ pub fn explain<S: Source>(source: &S, question: &Question) -> Result<Explanation
         (false, true) => Kind::Ack,
         (false, false) => Kind::Syn,
     };
+    let about = found.map_or_else(Source::default, |(_, service)| about(source, service, client.ip()));
     let arenas = Arenas::default();
     let copies = Copies::new(source, &arenas);
     let bytes = Frame { to, client, virtual_server: address, kind }.bytes();
@@ -278,6 +296,7 @@ pub fn explain<S: Source>(source: &S, question: &Question) -> Result<Explanation
                 .and_then(lb_common::layout::SchedulerCode::from_number)
                 .map(lb_common::layout::SchedulerCode::as_str),
         }),
+        source: about,
         compared: match (choice, found) {
             (Some(Choice::Scheduler), Some((key, _))) => scheduler::compared(source, &key),
             _ => Vec::new(),
@@ -290,8 +309,34 @@ pub fn explain<S: Source>(source: &S, question: &Question) -> Result<Explanation
     })
 }
 
+/// What the virtual server says of a source.
+fn about<S: list::Source>(source: &S, service: Service, client: IpAddr) -> Source {
+    let (words, length) = match client {
+        IpAddr::V4(address) => ([u64::from(Be32::from_wire(address.octets()).bits()), 0], 32),
+        IpAddr::V6(address) => (Be128::from_wire(address.octets()).words(), 128),
+    };
+    let arenas = Arenas::default();
+    let copies = Copies::new(source, &arenas);
+    let is_set = |flag| service.flags & flag != 0;
+    let value = match client {
+        _ if !is_set(Service::LISTED) => None,
+        IpAddr::V4(address) => source.network4(service.schedule, Be32::from_wire(address.octets())),
+        IpAddr::V6(address) => source.network6(service.schedule, Be128::from_wire(address.octets())),
+    };
+    let listed = value.and_then(Listing::from_value);
+    let network = listed.and_then(|(_, bits)| IpNet::new(client, bits.min(length)).ok());
+    let rest = sticky::rest(service.schedule, true, client.is_ipv6());
+    let rate = is_set(Service::RATED).then(|| admission::left(&copies, words, rest)).flatten();
+    Source {
+        network: network.map(|network| network.trunc()),
+        denied: matches!(listed, Some((Listing::Deny, _))),
+        rate_left: rate.map(|(left, _)| left),
+        rate_burst: rate.map(|(_, burst)| burst),
+    }
+}
+
 /// The first port without a connection entry.
-fn free_port<S: Source>(
+fn free_port<S: list::Source>(
     source: &S,
     service: Option<u16>,
     mut ports: impl Iterator<Item = SocketAddr>,
@@ -305,7 +350,7 @@ fn free_port<S: Source>(
 }
 
 /// An interface that the program is on, and its MAC.
-fn interface<S: Source>(source: &S, wanted: Option<u32>) -> Option<(u32, MacAddress)> {
+fn interface<S: list::Source>(source: &S, wanted: Option<u32>) -> Option<(u32, MacAddress)> {
     source.settings().interfaces.iter().find_map(|slot| {
         let index = u32::try_from(slot.index.load()).ok().filter(|index| *index != 0)?;
         let (mac, _) = from_mac_word(slot.mac.load());
@@ -314,7 +359,7 @@ fn interface<S: Source>(source: &S, wanted: Option<u32>) -> Option<(u32, MacAddr
 }
 
 /// The virtual server of an address: its own, else the one of any port.
-fn service<S: Source>(source: &S, address: SocketAddr, udp: bool) -> Option<(ServiceKey, Service)> {
+fn service<S: list::Source>(source: &S, address: SocketAddr, udp: bool) -> Option<(ServiceKey, Service)> {
     let protocol = if udp { protocol::UDP } else { protocol::TCP };
     let key = |port| ServiceKey { protocol, address: address.ip(), port };
     let mut any = None;
@@ -330,7 +375,7 @@ fn service<S: Source>(source: &S, address: SocketAddr, udp: bool) -> Option<(Ser
 }
 
 /// The destination that the packet went to, or would have gone to but for the reason that it did not.
-fn chosen<S: Source>(source: &S, seen: &Seen) -> Option<u32> {
+fn chosen<S: list::Source>(source: &S, seen: &Seen) -> Option<u32> {
     let in_use = |id: &u32| {
         source.destinations().get(*id as usize).is_some_and(|destination| {
             NextHop::from_word(destination.next_hop.load()).flags & NextHop::IN_USE != 0
@@ -345,14 +390,14 @@ fn chosen<S: Source>(source: &S, seen: &Seen) -> Option<u32> {
 }
 
 /// Is this the address and port of a real server whose answers the datapath knows?
-fn is_real_server<S: Source>(source: &S, address: SocketAddr, udp: bool) -> bool {
+fn is_real_server<S: list::Source>(source: &S, address: SocketAddr, udp: bool) -> bool {
     let number = if udp { protocol::UDP } else { protocol::TCP };
     answers(source).any(|(key, _)| {
         key.protocol == number && key.address == address.ip() && [0, address.port()].contains(&key.port)
     })
 }
 
-fn real_server<S: Source>(source: &S, id: u32) -> Option<RealServer> {
+fn real_server<S: list::Source>(source: &S, id: u32) -> Option<RealServer> {
     let destination = source.destinations().get(id as usize)?;
     let identity = Identity::from_word(destination.identity.load());
     let flags = NextHop::from_word(destination.next_hop.load()).flags;

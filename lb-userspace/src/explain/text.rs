@@ -27,6 +27,15 @@ pub fn write(
         }
         None => line("virtual server", "none".to_owned())?,
     }
+    let source = &explanation.source;
+    if let Some(network) = source.network {
+        let verb = if source.denied { "denied" } else { "allowed" };
+        let all = if network.prefix_len() == 0 { ", as no other has it" } else { "" };
+        line("source", format!("{verb} by prefix {network}{all}"))?;
+    }
+    if let (Some(left), Some(burst)) = (source.rate_left, source.rate_burst) {
+        line("rate limit", format!("{left} of {burst} left"))?;
+    }
     match choice {
         Some(Choice::Connection { state, expires_in_seconds }) => line(
             "chosen by",
@@ -119,6 +128,8 @@ fn why(reason: &str) -> &'static str {
         }
         "other-mac" => "the frame is not for this director's MAC address",
         "ttl-exceeded" => "the packet may not go another hop",
+        "denied-source" => "`allow` and `deny` of the virtual server keep its source out",
+        "rate-limited" => "its source opens more connections than `rate_limit` of the virtual server",
         "mid-stream" => "no connection has this entry; it is placed by the hash of its addresses and ports",
         "unrecorded" => "the connection table is full here; raise max_connections",
         "evicted-unconfirmed" => "it takes the entry of a connection that was never answered",

@@ -25,7 +25,8 @@ use aya::maps::MapError;
 use lb_common::conn::{State, Ticks};
 use lb_common::layout::Neighbour;
 use lb_common::memory::MemoryTables;
-use lb_common::net::protocol;
+use lb_common::net::{Be32, Be128, protocol};
+use lb_common::tables::Tables as Datapath;
 use lb_common::verdict::Reason;
 use nix::time::{ClockId, clock_gettime};
 
@@ -173,7 +174,15 @@ impl From<io::Error> for ListError {
 /// Tables that can be listed.
 pub trait Source: Store {
     /// The clock that connections' last-seen times are in.
-    fn now(&self) -> Ticks;
+    fn now(&self) -> Ticks {
+        Ticks::from_nanoseconds(self.nanoseconds())
+    }
+    /// The same clock's nanoseconds.
+    fn nanoseconds(&self) -> u64;
+    /// The value of the longest network of a schedule that has an IPv4 source.
+    fn network4(&self, schedule: u16, source: Be32) -> Option<u32>;
+    /// The same for IPv6.
+    fn network6(&self, schedule: u16, source: Be128) -> Option<u32>;
     /// The packets counted for a reason.
     fn reason(&self, reason: Reason) -> Result<u64, MapError>;
     /// Where a client on a segment of the director's is ([`lb_common::tables::Tables::neighbour`]).
@@ -181,10 +190,18 @@ pub trait Source: Store {
 }
 
 impl Source for Tables {
-    fn now(&self) -> Ticks {
+    fn nanoseconds(&self) -> u64 {
         // What bpf_ktime_get_coarse_ns reads. It fails for unknown clocks only.
         let now = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map(std::time::Duration::from);
-        Ticks::from_nanoseconds(now.map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)))
+        now.map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    fn network4(&self, schedule: u16, source: Be32) -> Option<u32> {
+        Tables::network4(self, schedule, source)
+    }
+
+    fn network6(&self, schedule: u16, source: Be128) -> Option<u32> {
+        Tables::network6(self, schedule, source)
     }
 
     fn reason(&self, reason: Reason) -> Result<u64, MapError> {
@@ -197,8 +214,16 @@ impl Source for Tables {
 }
 
 impl Source for MemoryTables {
-    fn now(&self) -> Ticks {
-        self.ticks()
+    fn nanoseconds(&self) -> u64 {
+        Datapath::nanoseconds(self, &self.settings)
+    }
+
+    fn network4(&self, schedule: u16, source: Be32) -> Option<u32> {
+        Datapath::network4(self, schedule, source)
+    }
+
+    fn network6(&self, schedule: u16, source: Be128) -> Option<u32> {
+        Datapath::network6(self, schedule, source)
     }
 
     fn reason(&self, reason: Reason) -> Result<u64, MapError> {

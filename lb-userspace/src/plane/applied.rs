@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
+use lb_common::admission::Rate;
 use lb_common::layout::{
     Answers, Destination, DestinationRef, Identity, Method, NextHop, Owner, RING_HEADER, RingPlace, Rules,
     Schedule, SchedulerCode, Service,
@@ -10,6 +11,7 @@ use lb_common::layout::{
 use lb_common::sched::Progress;
 use lb_common::word::Word;
 
+use super::admission::Networks;
 use super::answers::AppliedAnswers;
 use super::desired::{ServerKey, ServiceKey};
 use super::plan::ScheduleWords;
@@ -85,6 +87,8 @@ pub struct Applied {
     pub answers: BTreeMap<ServiceKey, AppliedAnswers>,
     /// Where packets to real servers by full NAT come from.
     pub sources: BTreeMap<DestinationRef, AppliedSources>,
+    /// Networks that are let in or kept out.
+    pub networks: Networks,
     /// The flags of the settings.
     pub flags: u64,
     /// Destinations of services that are no more, by id.
@@ -153,6 +157,9 @@ impl Applied {
             services.insert(*key, read_service(store, *first, also, servers));
         }
         service_ids.extend(by_service.keys());
+        // What a crash left of a virtual server's lists is removed before its id is given out again.
+        let networks = store.networks();
+        service_ids.extend(networks.keys());
         let answers = answers(store).map(|(key, answers)| {
             let owners = match answers {
                 Answers::One(owner) => [owner].into(),
@@ -169,6 +176,7 @@ impl Applied {
             timeouts: store.settings().timeouts.iter().map(Word::load).collect(),
             answers: answers.collect(),
             sources: super::sources::read(store),
+            networks,
             flags: store.settings().flags.load(),
             orphans: by_service.into_values().flatten().collect(),
             service_ids,
@@ -189,6 +197,7 @@ fn read_service(
         ring: RingPlace::from_word(word(|schedule| &schedule.ring)),
         rules: Rules::from_word(word(|schedule| &schedule.scheduler)),
         list: RingPlace::from_word(word(|schedule| &schedule.list)),
+        rate: Rate::from_word(word(|schedule| &schedule.rate)),
     };
     let ring = |index: u32| store.rings().get(index as usize).map_or(0, Word::load);
     let slots = |place: RingPlace| -> Vec<u64> {

@@ -106,6 +106,7 @@ fn take<S: Store>(store: &mut S, step: &Step, hops: &Hops) -> Result<(), StoreEr
         Step::Schedule { id, words } => {
             if let Some(schedule) = store.schedules().get(usize::from(*id)) {
                 // Whatever of it a packet meets, it meets a real server.
+                schedule.rate.publish(words.rate.to_word());
                 schedule.list.publish(words.list.to_word());
                 schedule.ring.publish(words.ring.to_word());
                 schedule.scheduler.publish(words.rules.to_word());
@@ -171,6 +172,9 @@ fn take<S: Store>(store: &mut S, step: &Step, hops: &Hops) -> Result<(), StoreEr
             if let Some(destination) = own(store, *reference) {
                 set_retired(destination, true);
             }
+        }
+        Step::Network { schedule, network, listing } => {
+            store.set_network(*schedule, *network, *listing)?;
         }
         Step::Flags(flags) => store.settings().flags.store(*flags),
     }

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 
 use crate::config::{
     Config, ConnectionRules, Forwarding, LeaseRange, OnFailure, Persistence, Protocol, RealServer, Scheduler,
-    SchedulerFlags, Thresholds,
+    SchedulerFlags, SourceRate, Thresholds,
 };
 use crate::edits::ServiceName;
 
@@ -161,8 +161,8 @@ pub struct DesiredService {
 /// Who may connect to a virtual server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Admission {
-    /// New connections per second from one source address.
-    pub rate_limit: Option<u32>,
+    /// New connections of one source.
+    pub rate_limit: Option<SourceRate>,
     /// See [`crate::config::Scheduling::allow`]; sorted.
     pub allow: Vec<IpNet>,
     /// See [`crate::config::Scheduling::deny`]; sorted.
@@ -187,7 +187,11 @@ impl DesiredService {
 
     /// The flags of [`Service`], but for [`Service::STANDBY`].
     pub(super) fn service_flags(&self) -> u16 {
-        if self.one_packet { Service::ONE_PACKET } else { 0 }
+        let flag = |flag, is_set| if is_set { flag } else { 0 };
+        let Admission { rate_limit, allow, deny } = &self.admission;
+        flag(Service::ONE_PACKET, self.one_packet)
+            | flag(Service::LISTED, !allow.is_empty() || !deny.is_empty())
+            | flag(Service::RATED, rate_limit.is_some())
     }
 
     /// How long persistence lasts.

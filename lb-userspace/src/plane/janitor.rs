@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use lb_common::admission;
 use lb_common::conn::{BUCKET_ENTRIES, CLAIMED, Key, Key4, Key6, State, Ticks, Value};
 use lb_common::layout::{DestinationRef, NextHop, Rules, Settings};
 use lb_common::lease::Lease;
@@ -20,7 +21,7 @@ pub fn expired(settings: &Settings, value: Value, now: Ticks) -> bool {
     u64::from(now.since(value.seen())) >= settings.timeouts[value.state().number() & 15].load()
 }
 
-/// Empties the slots of expired connections and templates; returns who has connections still.
+/// Empties the slots of expired connections and templates, and of sources that have their whole allowance; returns who has connections still.
 ///
 /// The datapath takes expired slots by itself. This is for times that count as the future after 39 hours, to know which
 /// destinations are in use, and for the counts of connections.
@@ -44,6 +45,10 @@ pub fn sweep<S: Store>(store: &S, now: Ticks) -> BTreeSet<DestinationRef> {
     }
     for lease in store.leases() {
         sweep.lease(lease);
+    }
+    let time = admission::units(u64::from(now.bits()) * Ticks::NANOSECONDS);
+    for sources in store.sources() {
+        admission::sweep(sources, time);
     }
     if !sweep.persistent.by_schedule.is_empty() {
         for bucket in store.connections4() {

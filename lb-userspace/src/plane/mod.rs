@@ -6,6 +6,7 @@
 //! them. What a step leaves behind when the process dies after it is a state that the next plan starts from:
 //! the tables themselves are the only record.
 
+pub mod admission;
 pub mod answers;
 pub mod applied;
 pub mod apply;

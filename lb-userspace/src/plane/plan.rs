@@ -19,7 +19,7 @@ use lb_common::sched::{self, WrrBounds, WrrState};
 
 use super::applied::{Applied, AppliedServer, AppliedService};
 use super::desired::{Desired, DesiredServer, DesiredService, ServerKey, ServiceKey, method};
-use super::{answers, sources};
+use super::{admission, answers, sources};
 use order::{Entry, candidates, fitting, put_at_head, wrr};
 use space::{Ids, RingSpace};
 
@@ -63,6 +63,7 @@ pub fn plan(
     let owners: BTreeMap<u16, &ServiceKey> =
         applied.services.iter().map(|(key, service)| (service.schedule, key)).collect();
     let mut kept = BTreeSet::new();
+    let mut lists = BTreeMap::new();
     let mut named = BTreeSet::new();
     let mut wanted_sources = BTreeMap::new();
     for (key, service) in &desired.services {
@@ -86,6 +87,7 @@ pub fn plan(
         };
         kept.insert(schedule);
         wanted_sources.insert(schedule, &service.sources);
+        lists.insert(schedule, service.admission.lists());
         let mut own = old.is_none().then_some(schedule);
         for name in names() {
             named.insert(*name);
@@ -133,14 +135,17 @@ pub fn plan(
     if !owners.is_empty() {
         flags |= Settings::NAT;
     }
+    let (mut lists_before, mut lists_after) = admission::steps(applied, &lists)?;
     let both = applied.flags | flags;
     let mut steps: Vec<Step> = (both != applied.flags).then_some(Step::Flags(both)).into_iter().collect();
     steps.extend(timeouts(applied, desired));
     steps.append(&mut planner.build);
     steps.extend(sources);
+    steps.append(&mut lists_before);
     steps.append(&mut answers_before);
     steps.append(&mut planner.publish);
     steps.append(&mut removals);
+    steps.append(&mut lists_after);
     steps.append(&mut answers_after);
     steps.extend((both != flags).then_some(Step::Flags(flags)));
     steps.append(&mut planner.retire);
@@ -362,6 +367,7 @@ impl Planner {
             ring: place(words.ring, &made.ring.slots, made.ring.start)?,
             list: place(words.list, &made.list, 0)?,
             rules: service.rules(),
+            rate: service.admission.rate(),
         })
     }
 }

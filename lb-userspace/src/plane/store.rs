@@ -1,8 +1,11 @@
 //! Where the tables are: in the kernel, or in plain memory for tests and simulations.
 
-use std::net::IpAddr;
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use aya::maps::MapError;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use lb_common::admission::{Listing, Sources};
 use lb_common::conn::{Bucket4, Bucket6};
 use lb_common::layout::{
     Answers, Destination, Detail, Load, Route, Schedule, Service, Settings, Traffic, Virtual,
@@ -13,6 +16,7 @@ use lb_common::net::{Be16, Be32, Be128};
 use lb_common::services::{self, Name4, Name6};
 use lb_common::word::Word;
 
+use super::admission::Networks;
 use super::desired::ServiceKey;
 use crate::dataplane::tables::Tables;
 
@@ -24,6 +28,17 @@ pub enum StoreError {
     NoRoom {
         /// Its name.
         key: ServiceKey,
+    },
+    /// Networks.
+    #[error("network {network} of a virtual server's `allow` or `deny` cannot be {action}")]
+    Network {
+        /// Which.
+        network: IpNet,
+        /// "written" or "removed".
+        action: &'static str,
+        /// The kernel's answer.
+        #[source]
+        source: MapError,
     },
     /// The counters.
     #[error("the counters of a real server cannot be {action}")]
@@ -64,6 +79,17 @@ pub trait Store {
     fn routes(&self) -> &[Route];
     /// Leases of flows by full NAT.
     fn leases(&self) -> &[Lease];
+    /// Networks that are let in or kept out, as far as they are known: a writer knows all.
+    fn networks(&self) -> Networks;
+    /// Lets a network in, keeps it out, or removes it; `schedule` is the id of its virtual server's schedule.
+    fn set_network(
+        &mut self,
+        schedule: u16,
+        network: IpNet,
+        listing: Option<Listing>,
+    ) -> Result<(), StoreError>;
+    /// Sources that have connected lately.
+    fn sources(&self) -> &[Sources];
     /// A destination's counters.
     fn traffic(&self, destination: u32) -> Result<Traffic, StoreError>;
     /// Sets a destination's counters to zero.
@@ -213,6 +239,28 @@ impl Store for Tables {
         &self.leases
     }
 
+    fn networks(&self) -> Networks {
+        Tables::networks(self).clone()
+    }
+
+    fn set_network(
+        &mut self,
+        schedule: u16,
+        network: IpNet,
+        listing: Option<Listing>,
+    ) -> Result<(), StoreError> {
+        let action = if listing.is_some() { "written" } else { "removed" };
+        Tables::set_network(self, schedule, network, listing).map_err(|source| StoreError::Network {
+            network,
+            action,
+            source,
+        })
+    }
+
+    fn sources(&self) -> &[Sources] {
+        &self.sources
+    }
+
     fn traffic(&self, destination: u32) -> Result<Traffic, StoreError> {
         Tables::traffic(self, destination).map_err(|source| StoreError::Traffic { action: "read", source })
     }
@@ -221,6 +269,13 @@ impl Store for Tables {
         Tables::clear_traffic(self, destination)
             .map_err(|source| StoreError::Traffic { action: "changed", source })
     }
+}
+
+fn put<K: std::hash::Hash + Eq>(map: &mut HashMap<K, u32>, key: K, value: Option<u32>) {
+    match value {
+        Some(value) => map.insert(key, value),
+        None => map.remove(&key),
+    };
 }
 
 impl Store for MemoryTables {
@@ -274,6 +329,45 @@ impl Store for MemoryTables {
 
     fn leases(&self) -> &[Lease] {
         &self.leases
+    }
+
+    fn networks(&self) -> Networks {
+        let four = self.networks4.iter().filter_map(|((schedule, length, address), value)| {
+            let network = Ipv4Net::new(Ipv4Addr::from(*address), *length).ok()?;
+            Some((*schedule, IpNet::V4(network), Listing::from_value(*value)?.0))
+        });
+        let six = self.networks6.iter().filter_map(|((schedule, length, address), value)| {
+            let network = Ipv6Net::new(Ipv6Addr::from(*address), *length).ok()?;
+            Some((*schedule, IpNet::V6(network), Listing::from_value(*value)?.0))
+        });
+        let mut networks = Networks::new();
+        for (schedule, network, listing) in four.chain(six) {
+            networks.entry(schedule).or_default().insert(network, listing);
+        }
+        networks
+    }
+
+    fn set_network(
+        &mut self,
+        schedule: u16,
+        network: IpNet,
+        listing: Option<Listing>,
+    ) -> Result<(), StoreError> {
+        let length = network.prefix_len();
+        let value = listing.map(|listing| listing.to_value(length));
+        match network {
+            IpNet::V4(network) => {
+                put(&mut self.networks4, (schedule, length, network.network().to_bits()), value);
+            }
+            IpNet::V6(network) => {
+                put(&mut self.networks6, (schedule, length, network.network().to_bits()), value);
+            }
+        }
+        Ok(())
+    }
+
+    fn sources(&self) -> &[Sources] {
+        &self.sources
     }
 
     fn traffic(&self, destination: u32) -> Result<Traffic, StoreError> {

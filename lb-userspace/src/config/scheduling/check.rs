@@ -5,8 +5,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use lb_common::admission::Rate;
 
-use super::model::{ConnectionRules, Group, OnFailure, Persistence, SchedulerFlags, Scheduling, Thresholds};
+use super::model::{
+    ConnectionRules, Group, OnFailure, Persistence, SchedulerFlags, Scheduling, SourceRate, Thresholds,
+};
 use super::raw::{Granularity, RawConnectionRules, RawGroup, RawScheduling, RawThresholds};
 use super::sources::sources;
 use crate::config::address::{self, Problem};
@@ -24,7 +27,6 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Addresses and ports of one group.
 const MAX_MEMBERS: usize = 4096;
 const MAX_THRESHOLD: u32 = i32::MAX.unsigned_abs();
-const MAX_RATE: u32 = 1_000_000;
 const MAX_NETWORKS: usize = 16_384;
 
 /// The groups of a file by name, and where each stands. A group that is wrong is there without addresses.
@@ -226,14 +228,20 @@ pub(in crate::config) fn scheduling(
         let message = "one-packet scheduling is only for UDP";
         report.error(span, key("one_packet"), message, "remove it, or write protocol = \"udp\"");
     }
-    let rate_limit = match &raw.rate_limit {
-        Field::Absent => Some(None),
-        field @ (Field::Refused | Field::Given(..)) => {
-            number(field, &key("rate_limit"), (1, MAX_RATE), 1, report).map(Some)
-        }
-    };
+    let rate_limit = rate_limit(raw, path, is_v4, report);
     let allow = networks(&raw.allow, &key("allow"), is_v4, report);
     let deny = networks(&raw.deny, &key("deny"), is_v4, report);
+    if let (Some(allow), Some(deny), Field::Given(_, span)) = (&allow, &deny, &raw.deny)
+        && let Some(both) = deny.iter().find(|network| allow.binary_search(network).is_ok())
+    {
+        let message = format!("\"{both}\" is in `allow` too");
+        report.error(
+            span,
+            key("deny"),
+            message,
+            "remove it from one of the two: of two networks, the longer counts",
+        );
+    }
     let on_failure: Option<OnFailure> = word(&raw.on_failure, &key("on_failure"), report);
     let sources = sources(&raw.sources, path, is_v4, report);
     let prefix = prefix?;
@@ -248,6 +256,34 @@ pub(in crate::config) fn scheduling(
         on_failure: on_failure?,
         sources: sources?,
     })
+}
+
+/// The rate of new connections, and what says more about it.
+fn rate_limit(
+    raw: &RawScheduling,
+    path: &str,
+    is_v4: Option<bool>,
+    report: &mut Report,
+) -> Option<Option<SourceRate>> {
+    let key = |name: &str| format!("{path}.{name}");
+    let beside = [("rate_limit_burst", &raw.rate_limit_burst), ("rate_limit_prefix", &raw.rate_limit_prefix)];
+    if let Field::Absent = raw.rate_limit {
+        for (name, field) in beside {
+            if let Field::Given(_, span) = field {
+                let help = "add rate_limit = 100, or remove it";
+                report.error(span, key(name), "is of no use without rate_limit", help);
+            }
+        }
+        return Some(None);
+    }
+    let rate = number(&raw.rate_limit, &key("rate_limit"), (1, Rate::MOST), 1, report);
+    let highest = rate.unwrap_or(1).saturating_mul(Rate::LONGEST_SECONDS).min(Rate::MOST);
+    let burst =
+        number(&raw.rate_limit_burst, &key("rate_limit_burst"), (1, highest), rate.unwrap_or(1), report);
+    let (longest, usual) = if is_v4 == Some(false) { (128, 64) } else { (32, 32) };
+    let prefix = number(&raw.rate_limit_prefix, &key("rate_limit_prefix"), (1, longest), usual, report);
+    let prefix = prefix.and_then(|prefix| u8::try_from(prefix).ok());
+    Some(Some(SourceRate { rate: rate?, burst: burst?, prefix: prefix? }))
 }
 
 /// Rounded up to seconds: what the tables count in is not finer.

@@ -9,7 +9,8 @@ mod sources;
 mod tests;
 
 pub use model::{
-    ConnectionRules, Group, LeaseRange, OnFailure, Persistence, SchedulerFlags, Scheduling, Thresholds,
+    ConnectionRules, Group, LeaseRange, OnFailure, Persistence, SchedulerFlags, Scheduling, SourceRate,
+    Thresholds,
 };
 
 pub(super) use check::{Groups, connection_rules, groups, members, scheduling, thresholds};

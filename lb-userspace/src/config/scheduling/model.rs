@@ -19,13 +19,13 @@ pub struct Scheduling {
     pub persistence: Option<Persistence>,
     /// UDP: each datagram is scheduled on its own, and leaves no connection entry.
     pub one_packet: bool,
-    /// New connections per second from one source address; `None` for any number.
+    /// New connections of one source; `None` for any number.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rate_limit: Option<u32>,
-    /// LeaseRange that may connect; if empty, all that `deny` does not name.
+    pub rate_limit: Option<SourceRate>,
+    /// Sources that may connect; if empty, all that `deny` does not name. If not, nobody else.
     #[serde(serialize_with = "networks")]
     pub allow: Vec<IpNet>,
-    /// LeaseRange that may not connect. Of networks in both lists that have an address, the longer one counts.
+    /// Sources that may not connect. Of networks in both lists that have an address, the longer one counts.
     #[serde(serialize_with = "networks")]
     pub deny: Vec<IpNet>,
     /// What becomes of the connections of a real server that has failed.
@@ -92,6 +92,17 @@ pub struct Persistence {
 
 fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(duration.as_secs())
+}
+
+/// How many connections a source may open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct SourceRate {
+    /// Per second; 1 to 1,000,000.
+    pub rate: u32,
+    /// At once, from a source that has opened none lately; 1 to 1,000,000.
+    pub burst: u32,
+    /// Addresses that agree in so many leading bits are one source.
+    pub prefix: u8,
 }
 
 /// What becomes of the connections of a real server that has failed its checks.

@@ -101,6 +101,13 @@ fn each_error_names_its_key() {
         ("persistence_timeout = \"6m\"\npersistence_granularity = 33", "from 1 to 32"),
         ("one_packet = true", "one-packet scheduling is only for UDP"),
         ("rate_limit = 0", "from 1 to 1000000"),
+        ("rate_limit_burst = 5", "server.rate_limit_burst: is of no use without rate_limit"),
+        ("rate_limit = 1\nrate_limit_burst = 3601", "from 1 to 3600"),
+        ("rate_limit = 1\nrate_limit_prefix = 33", "from 1 to 32"),
+        (
+            "allow = [\"10.0.0.0/8\"]\ndeny = [\"10.0.0.0/8\"]",
+            "server.deny: \"10.0.0.0/8\" is in `allow` too",
+        ),
         ("allow = [\"10.0.0.1/8\"]", "has bits beyond its prefix; write \"10.0.0.0/8\""),
         (
             "deny = [\"2001:db8::/32\"]",
@@ -112,6 +119,19 @@ fn each_error_names_its_key() {
         let error = tcp(text);
         assert!(error.contains(expected), "{text}: {error}");
     }
+}
+
+#[test]
+fn a_rate_has_a_burst_and_a_prefix() {
+    let rate = |is_v4, text: &str| {
+        let scheduling = service(Scheduler::Wrr, Protocol::Tcp, is_v4, text).unwrap();
+        scheduling.rate_limit.map(|limit| (limit.rate, limit.burst, limit.prefix))
+    };
+    assert_eq!(rate(true, ""), None);
+    assert_eq!(rate(true, "rate_limit = 7"), Some((7, 7, 32)));
+    assert_eq!(rate(false, "rate_limit = 7"), Some((7, 7, 64)));
+    let all = "rate_limit = 7\nrate_limit_burst = 9\nrate_limit_prefix = 24";
+    assert_eq!(rate(true, all), Some((7, 9, 24)));
 }
 
 #[test]

@@ -126,7 +126,23 @@ pub(in crate::config) const VIRTUAL_SERVER: Section = Section {
             "integer",
             "none",
             "1 to 1,000,000",
-            "New connections per second from one source address. [More](protection.md).",
+            "New connections per second of one source. [More](protection.md).",
+        ),
+        key(
+            "rate_limit_burst",
+            "rate_limit_burst = 200",
+            "integer",
+            "`rate_limit`",
+            "1 to 1,000,000, at most an hour's",
+            "How many of them at once.",
+        ),
+        key(
+            "rate_limit_prefix",
+            "rate_limit_prefix = 24",
+            "integer",
+            "`32`, IPv6 `64`",
+            "1 to 32, IPv6 to 128",
+            "Addresses that agree in so many bits are one source.",
         ),
         key(
             "allow",
@@ -134,7 +150,8 @@ pub(in crate::config) const VIRTUAL_SERVER: Section = Section {
             "array of strings",
             "`[]`",
             "networks of the address's family",
-            "Only these sources may connect. [More](protection.md).",
+            "Only these sources may connect. Of networks in both lists, the longest that has a source counts. \
+             [More](protection.md).",
         ),
         key(
             "deny",

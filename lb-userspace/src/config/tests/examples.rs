@@ -41,6 +41,7 @@ fn every_example_is_accepted_without_a_warning() {
             "dr-udp-dns.toml",
             "full-nat.toml",
             "health-checks.toml",
+            "public-web.toml",
             "vrrp-dual-master.toml",
             "vrrp-nginx-pair.toml",
             "vrrp-two-directors.toml",

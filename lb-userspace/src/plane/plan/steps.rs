@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+use lb_common::admission::{Listing, Rate};
 use lb_common::layout::{
     Answers, DestinationRef, MOST_LISTED, Method, Owner, RingPlace, Rules, Service, Sources,
 };
@@ -137,6 +139,15 @@ pub enum Step {
         /// Its id and generation.
         reference: DestinationRef,
     },
+    /// A network is let in, kept out, or neither any more.
+    Network {
+        /// The id of the virtual server's schedule.
+        schedule: u16,
+        /// Which.
+        network: IpNet,
+        /// `None` removes it.
+        listing: Option<Listing>,
+    },
     /// Sets the flags of the settings.
     Flags(u64),
     /// Sets the timeout of a state.
@@ -157,6 +168,8 @@ pub struct ScheduleWords {
     pub rules: Rules,
     /// Where the list is.
     pub list: RingPlace,
+    /// How often a source may connect.
+    pub rate: Rate,
 }
 
 /// Why there is no plan. Nothing has been changed.
@@ -176,6 +189,17 @@ pub enum PlanError {
     /// All service ids are taken.
     #[error("more virtual servers than the {capacity} that fit; remove some")]
     TooManyServices {
+        /// How many there may be.
+        capacity: usize,
+    },
+    /// The tables of networks are full.
+    #[error(
+        "{wanted} networks in lists of `allow` and `deny` (old and new ones count until a change is done) are more than \
+         the {capacity} of a family that fit; join some, or change the lists in two steps"
+    )]
+    TooManyNetworks {
+        /// How many there would be.
+        wanted: usize,
         /// How many there may be.
         capacity: usize,
     },

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use lb_common::layout::{NextHop, RingPlace, Settings};
-use lb_userspace::config::OnFailure;
+use lb_userspace::config::{OnFailure, SourceRate};
+use lb_userspace::plane::desired::Admission;
 use lb_userspace::plane::standby;
 use lb_userspace::plane::store::Store;
 
@@ -67,6 +68,10 @@ impl Change {
                 let kinds = [OnFailure::Keep, OnFailure::Drop, OnFailure::Reset];
                 let kind = kinds[weights.iter().sum::<u32>() as usize % kinds.len()];
                 desired.services.values_mut().for_each(|service| service.on_failure = kind);
+                let sum = weights.iter().sum::<u32>() as usize;
+                for (number, (key, service)) in desired.services.iter_mut().enumerate() {
+                    service.admission = admission(number + sum, key.address.is_ipv6());
+                }
                 side.configure(&desired, &world::hops());
             }
             Self::Idle(ticks) => side.idle(*ticks),
@@ -105,6 +110,22 @@ impl Change {
                 standby::mark(side.store(), &some).unwrap();
             }
         }
+    }
+}
+
+/// Who may connect: most virtual servers are for everybody.
+fn admission(number: usize, is_ipv6: bool) -> Admission {
+    let networks = |four: &str, six: &str| vec![if is_ipv6 { six } else { four }.parse().unwrap()];
+    let clients = || networks("198.51.100.0/28", "2001:db8:ffff::/60");
+    let near = || networks("192.0.2.0/24", "2001:db8:eeee::10/128");
+    // So slow that time does not matter as long as the clock's tick is the same.
+    let rate = SourceRate { rate: 1, burst: 2, prefix: if is_ipv6 { 64 } else { 32 } };
+    match number % 30 {
+        0 => Admission { deny: clients(), ..Admission::default() },
+        1 => Admission { allow: near(), ..Admission::default() },
+        2 => Admission { allow: clients(), deny: near(), rate_limit: Some(rate) },
+        3 | 4 => Admission { rate_limit: Some(rate), ..Admission::default() },
+        _ => Admission::default(),
     }
 }
 

@@ -79,6 +79,16 @@ pub(crate) trait Side {
         for key in answered {
             store::remove_answers(self.store(), &key);
         }
+        for (schedule, lists) in self.store().networks() {
+            for network in lists.keys() {
+                self.store_mut().set_network(schedule, *network, None).unwrap();
+            }
+        }
+        for source in self.store().sources().iter().flat_map(|line| &line.0) {
+            if source.load() != 0 {
+                source.store(0);
+            }
+        }
         self.forget_neighbours();
         for (key, _) in self.fragments() {
             self.set_fragment(&key, None);
@@ -93,7 +103,8 @@ pub(crate) trait Side {
         }
         store.rings()[..LIMITS.ring_words as usize].iter().for_each(|word| word.store(0));
         for schedule in &store.schedules()[..LIMITS.services] {
-            [&schedule.ring, &schedule.scheduler, &schedule.list].into_iter().for_each(|word| word.store(0));
+            let words = [&schedule.ring, &schedule.scheduler, &schedule.list, &schedule.rate];
+            words.into_iter().for_each(|word| word.store(0));
         }
         self.forget_connections();
         let store = self.store();
@@ -150,6 +161,13 @@ pub(crate) trait Side {
             let value = Value::from_word(lease.value.load());
             lease.value.store(value.with(value.state(), earlier(value.seen(), ticks)).to_word());
         }
+        for source in store.sources().iter().flat_map(|line| &line.0) {
+            let entry = source.load();
+            if entry != 0 {
+                let time = entry.wrapping_sub(u64::from(ticks) * (Ticks::NANOSECONDS >> 8)) & SOURCE_TIME;
+                source.store(entry & !SOURCE_TIME | time);
+            }
+        }
         for (key, owner) in self.fragments() {
             let seen = earlier(Ticks::default().later(u32::try_from(owner.seen).unwrap()), ticks);
             let owner = FragmentOwner { seen: u64::from(seen.bits()), ..owner };
@@ -157,6 +175,9 @@ pub(crate) trait Side {
         }
     }
 }
+
+/// The bits of a source's entry that are its time, in units of 256 ns.
+const SOURCE_TIME: u64 = (1 << 40) - 1;
 
 fn earlier(time: Ticks, ticks: u32) -> Ticks {
     Ticks::default().later(time.bits().wrapping_sub(ticks))

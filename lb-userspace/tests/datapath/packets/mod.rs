@@ -1,6 +1,7 @@
 //! The packet cases: a sentence, a packet, the tables it meets, and what must come of it, to the byte and to
 //! the counter. The tables are those of [`crate::harness::world::world`], then what a case says of before.
 
+mod admission;
 mod connections;
 mod direct;
 mod failed;
@@ -22,6 +23,7 @@ fn all() -> Vec<Case> {
         direct::cases(),
         connections::cases(),
         failed::cases(),
+        admission::cases(),
         persistence::cases(),
         passed::cases(),
         vlan::cases(),
