@@ -88,7 +88,8 @@ pub struct Tables {
     pub virtuals: Mapped<Virtual>,
     /// In two halves.
     pub routes: Mapped<Route>,
-    neighbours: HashMap<MapData, [u64; 2], Neighbour>,
+    /// Clients on the director's own segments, by address as in [`Self::neighbour`].
+    pub neighbours: HashMap<MapData, [u64; 2], Neighbour>,
     /// Slots of leases.
     pub leases: Mapped<Lease>,
     /// Lines by the hash of a source.

@@ -280,7 +280,6 @@ impl Side for Host {
 pub(crate) struct Kernel {
     loaded: Loaded,
     fragments: HashMap<MapData, FragmentKey, FragmentOwner>,
-    neighbours: HashMap<MapData, [u64; 2], Neighbour>,
     out: Vec<u8>,
 }
 
@@ -301,11 +300,9 @@ impl Kernel {
         let mut loaded =
             load(None, Capacity { ipv4: connections, ipv6: connections, full_nat: LEASES / 2 }).unwrap();
         let fragments = loaded.ebpf.take_map(maps::FRAGMENTS).unwrap();
-        let neighbours = loaded.ebpf.take_map(maps::NEIGHBOURS).unwrap();
         let mut kernel = Self {
             loaded,
             fragments: HashMap::try_from(fragments).unwrap(),
-            neighbours: HashMap::try_from(neighbours).unwrap(),
             out: vec![0; 4096],
         };
         kernel.clear(buckets);
@@ -359,12 +356,12 @@ impl Side for Kernel {
     }
 
     fn neighbours(&self) -> Vec<([u64; 2], Neighbour)> {
-        self.neighbours.iter().map(Result::unwrap).collect()
+        self.tables().neighbours.iter().map(Result::unwrap).collect()
     }
 
     fn forget_neighbours(&mut self) {
         for (key, _) in self.neighbours() {
-            self.neighbours.remove(&key).unwrap();
+            self.loaded.tables.neighbours.remove(&key).unwrap();
         }
     }
 
