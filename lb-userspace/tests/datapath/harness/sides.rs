@@ -300,11 +300,8 @@ impl Kernel {
         let mut loaded =
             load(None, Capacity { ipv4: connections, ipv6: connections, full_nat: LEASES / 2 }).unwrap();
         let fragments = loaded.ebpf.take_map(maps::FRAGMENTS).unwrap();
-        let mut kernel = Self {
-            loaded,
-            fragments: HashMap::try_from(fragments).unwrap(),
-            out: vec![0; 4096],
-        };
+        let mut kernel =
+            Self { loaded, fragments: HashMap::try_from(fragments).unwrap(), out: vec![0; 4096] };
         kernel.clear(buckets);
         Some(kernel)
     }

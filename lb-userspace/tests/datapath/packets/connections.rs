@@ -101,8 +101,10 @@ pub(super) fn cases() -> Vec<Case> {
             .after([tcp(SYN), tcp(ACK), tcp(FIN)]).before(Before::Weight(rr, WEB2, 0)),
         opens("a port that comes again in FIN_WAIT leaves a real server that was taken out", tcp(SYN), WEB1, SR)
             .after([tcp(SYN), tcp(ACK), tcp(FIN)]).before(Before::Remove(rr, WEB2)),
-        follows("but a SYN sent again does not", tcp(SYN), WEB2, SR)
+        opens("and so does a SYN sent again, which that real server has not answered", tcp(SYN), WEB1, SR)
             .after([tcp(SYN)]).before(Before::Remove(rr, WEB2)),
+        opens("and a port that comes again after a reset that the director has not seen", tcp(SYN), WEB1, SR)
+            .after([tcp(SYN), tcp(ACK)]).before(Before::Remove(rr, WEB2)),
         opens("a connection whose real server was freed is scheduled anew", tcp(SYN), WEB1, SR)
             .after([tcp(SYN)]).before(Before::Remove(rr, WEB2)).before(Before::Free),
         forwards_mid_stream("and its data goes where its hash says", tcp(ACK), WEB1)
