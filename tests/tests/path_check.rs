@@ -1,6 +1,6 @@
 //! Does a real server take the VIP's packets? A check of its own address cannot tell; the path check can.
 
-mod as_root {
+mod as_root_waiting {
     use std::net::{IpAddr, SocketAddr, TcpStream};
 
     use anyhow::Context;
@@ -75,18 +75,20 @@ mod as_root {
 
     #[test]
     fn a_real_server_without_its_vip_is_reported() {
-        isolated("as_root::a_real_server_without_its_vip_is_reported", || forgotten_vip(Family::V4));
+        isolated("as_root_waiting::a_real_server_without_its_vip_is_reported", || forgotten_vip(Family::V4));
     }
 
     #[test]
     fn a_real_server_without_its_vip_is_reported_ipv6() {
-        isolated("as_root::a_real_server_without_its_vip_is_reported_ipv6", || forgotten_vip(Family::V6));
+        isolated("as_root_waiting::a_real_server_without_its_vip_is_reported_ipv6", || {
+            forgotten_vip(Family::V6)
+        });
     }
 
     /// Without the VIP, a host that forwards would send the packet round again; it says so instead.
     #[test]
     fn a_real_server_that_forwards_is_reported() {
-        isolated("as_root::a_real_server_that_forwards_is_reported", || {
+        isolated("as_root_waiting::a_real_server_that_forwards_is_reported", || {
             let lab = Lab::builder().up()?;
             let config = web(&lab, Family::V4, &[(Node::Web1, 1)])?;
             lab.exec(Node::Web1, ["sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"])?;
@@ -100,7 +102,7 @@ mod as_root {
     /// The VIP is there, the service is not; over UDP, that is only known from the ICMP error.
     #[test]
     fn a_service_that_does_not_listen_is_reported() {
-        isolated("as_root::a_service_that_does_not_listen_is_reported", || {
+        isolated("as_root_waiting::a_service_that_does_not_listen_is_reported", || {
             let lab = Lab::builder().nginx(false).up()?;
             let vip = lab.vip(Family::V4);
             let server = |protocol: &str| {
@@ -128,7 +130,7 @@ mod as_root {
     /// As a check of its own it decides: who is without the VIP gets nobody, though his own address answers.
     #[test]
     fn a_path_check_takes_part_in_rotation() {
-        isolated("as_root::a_path_check_takes_part_in_rotation", || {
+        isolated("as_root_waiting::a_path_check_takes_part_in_rotation", || {
             let lab = Lab::builder().up()?;
             let often = "interval = \"200ms\"\ntimeout = \"1s\"\nretries = 1\nretry_delay = \"100ms\"\n";
             let checks =
@@ -182,7 +184,7 @@ mod as_root {
     /// A real server that answers ARP for the VIP is named, and so is another host that has it.
     #[test]
     fn whoever_answers_arp_for_the_vip_is_named() {
-        isolated("as_root::whoever_answers_arp_for_the_vip_is_named", || {
+        isolated("as_root_waiting::whoever_answers_arp_for_the_vip_is_named", || {
             let lab = Lab::builder().up()?;
             let config = web(&lab, Family::V4, &[(Node::Web1, 1), (Node::Web2, 1)])?;
             let director = Director::start(&lab, Node::Lvs1, &config)?;
@@ -220,7 +222,7 @@ mod as_root {
     /// Another director may have the VIP: it is known by the adverts that it sends, without a list of peers.
     #[test]
     fn a_director_that_is_heard_may_answer_for_the_vip() {
-        isolated("as_root::a_director_that_is_heard_may_answer_for_the_vip", || {
+        isolated("as_root_waiting::a_director_that_is_heard_may_answer_for_the_vip", || {
             let lab = Lab::builder().up()?;
             let config = web(&lab, Family::V4, &[(Node::Web1, 1)])?;
             let mut director = Director::start(&lab, Node::Lvs1, &config)?;
@@ -244,7 +246,7 @@ mod as_root {
 
     #[test]
     fn whoever_advertises_the_vip_is_named_ipv6() {
-        isolated("as_root::whoever_advertises_the_vip_is_named_ipv6", || {
+        isolated("as_root_waiting::whoever_advertises_the_vip_is_named_ipv6", || {
             let lab = Lab::builder().up()?;
             let config = web(&lab, Family::V6, &[(Node::Web1, 1), (Node::Web2, 1)])?;
             let _director = Director::start(&lab, Node::Lvs1, &config)?;

@@ -9,9 +9,10 @@
 //! | 4 | Debian's kernels, in a virtual machine | |
 //!
 //! Tiers 0 to 2 are one run of the tests of every other package, because one test program has tests of several
-//! tiers. Three words in the path of a test mean something here: a test that needs root has `as_root` in it, one
+//! tiers. Four words in the path of a test mean something here: a test that needs root has `as_root` in it, one
 //! that tier 4 runs under the other kernels too has `every_kernel`, and one that needs modules of Debian's kernels
-//! that other kernels may lack (`ip_vs`, `ipip`) has `with_modules`: tier 4 alone runs it.
+//! that other kernels may lack (`ip_vs`, `ipip`) has `with_modules`: tier 4 alone runs it. One of tier 3 that spends
+//! its time waiting has `waiting`, and runs beside others.
 //!
 //! A tier that cannot run for want of root is skipped, and said to be; where `CI` is `true`, it fails. The tests
 //! get `LBCTL`, the path of the `lbctl` to test, and in CI `LBCTL_REQUIRE_PRIVILEGES=1`.
@@ -33,6 +34,10 @@ const AS_ROOT: &str = "as_root";
 const EVERY_KERNEL: &str = "every_kernel";
 /// Is part of the path of a test that needs a Debian kernel's modules.
 const WITH_MODULES: &str = "with_modules";
+/// Is part of the path of a test that mostly waits.
+const WAITING: &str = "waiting";
+/// How many of those run at once.
+const WAITING_AT_ONCE: &str = "--test-threads=4";
 /// How long one kernel may take, in emulation.
 const GUEST_TIMEOUT: Duration = Duration::from_secs(1500);
 
@@ -116,7 +121,8 @@ fn host(setting: &Setting) -> anyhow::Result<Passed> {
     Ok(Passed::Partly(format!("tests with {AS_ROOT} in their names need root")))
 }
 
-/// Tier 3. One test at a time: each brings up directors and web servers that need the processors. The Debian package
+/// Tier 3. One test at a time, unless it mostly waits: each brings up directors and web servers that need the
+/// processors. The Debian package
 /// comes and goes in namespaces too; the tarball, whose static program takes minutes to build, only by
 /// `cargo xtask dist --check`.
 fn namespaces(setting: &Setting) -> anyhow::Result<Passed> {
@@ -124,8 +130,14 @@ fn namespaces(setting: &Setting) -> anyhow::Result<Passed> {
     cargo.args(["--package", "lb-tests", "--", "--test-threads=1", "--skip", WITH_MODULES]);
     if setting.is_root {
         setup::lab()?;
-        succeed(&mut cargo)?;
-        crate::dist::test(setting.lbctl.clone())?;
+        let mut waiting = setting.cargo_test();
+        waiting.args(["--package", "lb-tests", "--tests", "--", WAITING_AT_ONCE, WAITING]);
+        let results = [
+            succeed(cargo.args(["--skip", WAITING])),
+            succeed(&mut waiting),
+            crate::dist::test(setting.lbctl.clone()),
+        ];
+        results.into_iter().collect::<anyhow::Result<()>>()?;
         return Ok(Passed::Whole);
     }
     succeed(cargo.args(["--skip", AS_ROOT]))?;
@@ -199,7 +211,7 @@ fn script(programs: &[PathBuf], with_modules: bool) -> Vec<OsString> {
 impl Setting {
     fn cargo_test(&self) -> Command {
         let mut cargo = cargo::command();
-        cargo.arg("test").env("LBCTL", &self.lbctl);
+        cargo.args(["test", "--no-fail-fast"]).env("LBCTL", &self.lbctl);
         if self.is_ci {
             cargo.env("LBCTL_REQUIRE_PRIVILEGES", "1");
         }

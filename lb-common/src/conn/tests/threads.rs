@@ -8,6 +8,8 @@ use super::super::*;
 const WRITERS: u64 = 2;
 const READERS: usize = 2;
 const KEYS: u64 = 200_000;
+/// After so many keys the writers give up waiting for the readers, which other threads may keep from running.
+const MOST_KEYS: u64 = 100 * KEYS;
 const PORT: Be16 = Be16::new(80);
 const NO_BLUR: Blur = Blur::new(0);
 
@@ -69,12 +71,14 @@ where
     let next = AtomicU64::new(1);
     let counts = [const { AtomicU64::new(0) }; 3];
     let [inserted, found, updated] = &counts;
+    let ends = |number| number > KEYS && updated.load(SeqCst) > 0 || number > MOST_KEYS;
+    let ends = &ends;
     thread::scope(|scope| {
         for _ in 0..WRITERS {
             scope.spawn(|| {
                 loop {
                     let number = next.fetch_add(1, SeqCst);
-                    if number > KEYS {
+                    if ends(number) {
                         break;
                     }
                     inserted.fetch_add(u64::from(insert::<K>(&bucket, number)), SeqCst);
@@ -85,7 +89,7 @@ where
             scope.spawn(|| {
                 loop {
                     let latest = next.load(SeqCst);
-                    if latest > KEYS {
+                    if ends(latest) {
                         break;
                     }
                     for number in latest.saturating_sub(8).max(1)..=latest {
