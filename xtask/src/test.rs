@@ -17,13 +17,14 @@
 //! A tier that cannot run for want of root is skipped, and said to be; where `CI` is `true`, it fails. The tests
 //! get `LBCTL`, the path of the `lbctl` to test, and in CI `LBCTL_REQUIRE_PRIVILEGES=1`.
 
-use std::env;
 use std::ffi::OsString;
+use std::io::{self, Seek as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use std::{env, thread};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 
 use crate::vm::{Guest, Kernel, Outcome};
 use crate::{cargo, setup, toolchain};
@@ -157,31 +158,41 @@ fn kernels(setting: &Setting) -> anyhow::Result<Passed> {
     if programs.is_empty() {
         bail!("no test has `{EVERY_KERNEL}` in its name; one at least must load the program");
     }
+    // Each keeps about one processor busy. The first shows what it does; the others' output comes when they are done.
+    let [first, others @ ..] = Kernel::ALL;
     let mut failed = Vec::new();
-    for kernel in Kernel::ALL {
-        crate::progress(&format!("-- Linux {kernel}"));
-        let mut guest = Guest::new(kernel);
-        guest.timeout = Some(GUEST_TIMEOUT);
-        guest.share_read_only(cargo::workspace())?;
-        for program in &programs {
-            guest.share_read_only(program.parent().context("a test program without directory")?)?;
+    thread::scope(|scope| -> anyhow::Result<()> {
+        let mut running = Vec::new();
+        for kernel in others {
+            let mut guest = setting.guest(kernel, &programs)?;
+            let log = tempfile::tempfile().context("no temporary file")?;
+            guest.log = Some(log.try_clone()?);
+            let command = script(&programs, false);
+            running.push((kernel, log, scope.spawn(move || guest.run(&command))));
         }
-        guest.share_read_only(setting.lbctl.parent().context("`lbctl` without directory")?)?;
-        guest.directory = cargo::workspace().to_owned();
-        guest.set("LBCTL", &setting.lbctl);
-        guest.set("LBCTL_REQUIRE_PRIVILEGES", "1");
-        guest.set("LBCTL_TEST_SLOWNESS", "20");
-        guest.set("RUST_BACKTRACE", "1");
-        let with_modules = kernel == Kernel::ALL[0];
-        match guest.run(&script(&programs, with_modules))? {
-            Outcome::Exited(0) => {}
-            Outcome::Exited(code) => failed.push(format!("{kernel} (exit code {code})")),
-            Outcome::TimedOut => {
-                failed.push(format!("{kernel} (not done after {} s)", GUEST_TIMEOUT.as_secs()))
-            }
+        crate::progress(&format!("-- Linux {first}"));
+        failed.extend(trouble(first, setting.guest(first, &programs)?.run(&script(&programs, true))));
+        for (kernel, mut log, running) in running {
+            let outcome =
+                running.join().map_err(|cause| anyhow!("the guest's thread panicked: {cause:?}"))?;
+            crate::progress(&format!("-- Linux {kernel}"));
+            log.rewind()?;
+            io::copy(&mut log, &mut io::stdout())?;
+            failed.extend(trouble(kernel, outcome));
         }
-    }
+        Ok(())
+    })?;
     if failed.is_empty() { Ok(Passed::Whole) } else { bail!("under Linux {}", failed.join(" and ")) }
+}
+
+/// What is to be said of a guest that did not end well.
+fn trouble(kernel: Kernel, outcome: anyhow::Result<Outcome>) -> Option<String> {
+    match outcome {
+        Ok(Outcome::Exited(0)) => None,
+        Ok(Outcome::Exited(code)) => Some(format!("{kernel} (exit code {code})")),
+        Ok(Outcome::TimedOut) => Some(format!("{kernel} (not done after {} s)", GUEST_TIMEOUT.as_secs())),
+        Err(error) => Some(format!("{kernel} ({error:#})")),
+    }
 }
 
 /// Does this test program have tests for every kernel? One without the standard harness has none.
@@ -209,6 +220,23 @@ fn script(programs: &[PathBuf], with_modules: bool) -> Vec<OsString> {
 }
 
 impl Setting {
+    /// A machine that has these test programs and what they need.
+    fn guest(&self, kernel: Kernel, programs: &[PathBuf]) -> anyhow::Result<Guest> {
+        let mut guest = Guest::new(kernel);
+        guest.timeout = Some(GUEST_TIMEOUT);
+        guest.share_read_only(cargo::workspace())?;
+        for program in programs {
+            guest.share_read_only(program.parent().context("a test program without directory")?)?;
+        }
+        guest.share_read_only(self.lbctl.parent().context("`lbctl` without directory")?)?;
+        guest.directory = cargo::workspace().to_owned();
+        guest.set("LBCTL", &self.lbctl);
+        guest.set("LBCTL_REQUIRE_PRIVILEGES", "1");
+        guest.set("LBCTL_TEST_SLOWNESS", "20");
+        guest.set("RUST_BACKTRACE", "1");
+        Ok(guest)
+    }
+
     fn cargo_test(&self) -> Command {
         let mut cargo = cargo::command();
         cargo.args(["test", "--no-fail-fast"]).env("LBCTL", &self.lbctl);

@@ -16,6 +16,7 @@ mod qemu;
 
 use std::env;
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -85,6 +86,8 @@ pub(crate) struct Guest {
     pub(crate) cpus: Option<u8>,
     /// One guest nanosecond per instruction.
     pub(crate) counts_instructions: bool,
+    /// Where its output and its errors go; `None`: to this process's.
+    pub(crate) log: Option<File>,
     /// Where the command starts; `/` if the guest does not have it.
     pub(crate) directory: PathBuf,
     shares: Vec<Share>,
@@ -107,6 +110,7 @@ impl Guest {
             memory: 1536,
             cpus: None,
             counts_instructions: false,
+            log: None,
             directory: PathBuf::from("/"),
             shares: Vec::new(),
             environment: Vec::new(),
@@ -153,8 +157,7 @@ impl Guest {
         Ok(())
     }
 
-    /// Starts the machine, runs the command and waits for it. Its output goes to this process's standard output and
-    /// standard error.
+    /// Starts the machine, runs the command and waits for it.
     ///
     /// # Errors
     /// If the machine cannot be made, or ends without having run the command; with the end of the guest's console.

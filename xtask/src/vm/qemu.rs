@@ -33,9 +33,10 @@ pub(super) fn run(guest: &Guest, kernel: &Prepared, command: &[OsString]) -> any
     let mut qemu = machine(guest, kernel, &directory, &console);
     let started = Instant::now();
     let mut child = qemu.spawn().context("qemu-system-x86_64 cannot be run; run `cargo xtask setup`")?;
+    let to = (output(guest, io::stdout())?, output(guest, io::stderr())?);
     let relays = [
-        child.stdout.take().map(|from| relay(from, io::stdout())),
-        child.stderr.take().map(|from| relay(from, io::stderr())),
+        child.stdout.take().map(|from| relay(from, to.0)),
+        child.stderr.take().map(|from| relay(from, to.1)),
     ];
     let in_time = wait(&mut child, guest.timeout.map(|timeout| started + timeout))?;
     for relay in relays.into_iter().flatten() {
@@ -110,6 +111,13 @@ fn joined(before: &str, path: &Path) -> OsString {
 }
 
 /// Copies until the end. A reader that goes away must not stall the guest: then the rest is thrown away.
+fn output(guest: &Guest, own: impl Write + Send + 'static) -> io::Result<Box<dyn Write + Send>> {
+    Ok(match &guest.log {
+        Some(log) => Box::new(log.try_clone()?),
+        None => Box::new(own),
+    })
+}
+
 fn relay(mut from: impl Read + Send + 'static, mut to: impl Write + Send + 'static) -> JoinHandle<()> {
     thread::spawn(move || {
         let mut buffer = [0; 16 * 1024];

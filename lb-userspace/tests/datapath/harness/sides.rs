@@ -71,6 +71,7 @@ pub(crate) trait Side {
 
     /// Empties every table and gives the director its interface and `buckets` buckets of each connection table.
     fn clear(&mut self, buckets: u32) {
+        let has_rates = has_rates(self.store());
         let services: Vec<_> = virtual_servers(self.store()).collect();
         for (key, _) in services {
             remove_service(self.store(), &key);
@@ -84,10 +85,8 @@ pub(crate) trait Side {
                 self.store_mut().set_network(schedule, *network, None).unwrap();
             }
         }
-        for source in self.store().sources().iter().flat_map(|line| &line.0) {
-            if source.load() != 0 {
-                source.store(0);
-            }
+        if has_rates {
+            self.store().sources().iter().flat_map(|line| &line.0).for_each(|source| source.store(0));
         }
         self.forget_neighbours();
         for (key, _) in self.fragments() {
@@ -161,7 +160,8 @@ pub(crate) trait Side {
             let value = Value::from_word(lease.value.load());
             lease.value.store(value.with(value.state(), earlier(value.seen(), ticks)).to_word());
         }
-        for source in store.sources().iter().flat_map(|line| &line.0) {
+        let sources = if has_rates(store) { store.sources() } else { &[] };
+        for source in sources.iter().flat_map(|line| &line.0) {
             let entry = source.load();
             if entry != 0 {
                 let time = entry.wrapping_sub(u64::from(ticks) * (Ticks::NANOSECONDS >> 8)) & SOURCE_TIME;
@@ -174,6 +174,11 @@ pub(crate) trait Side {
             self.set_fragment(&key, Some(&owner));
         }
     }
+}
+
+/// May a source have an entry? There is room for so many that looking through them all takes a while in emulation.
+fn has_rates(store: &impl Store) -> bool {
+    store.schedules()[..LIMITS.services].iter().any(|schedule| schedule.rate.load() != 0)
 }
 
 /// The bits of a source's entry that are its time, in units of 256 ns.
