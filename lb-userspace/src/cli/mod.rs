@@ -4,6 +4,8 @@
 mod check;
 mod diff;
 mod doctor;
+#[cfg(test)]
+mod documented;
 mod down;
 mod edit;
 mod explain;

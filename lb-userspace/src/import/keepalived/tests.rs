@@ -2,6 +2,7 @@ mod examples;
 mod grammar;
 mod meaning;
 mod mistakes;
+mod vocabulary;
 
 use super::*;
 use crate::import::report::{Fate, Finding};

@@ -1,6 +1,7 @@
 //! Every listing that was captured from ipvsadm, read back into rows and written again: the layout is equal to the
 //! last blank. (`golden` compares listings of tables; here are the kinds that the tables do not have.)
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -8,9 +9,11 @@ use lb_common::layout::Traffic;
 
 use super::super::rates::Rate;
 use super::super::rows::{Entry, Row};
-use super::super::text::{self, Look};
+use super::super::text::{self, Look, Resolve};
+use super::Director;
+use super::golden::{assert_same_connections, protocol_of};
 use crate::edits::Origin;
-use crate::ipvsadm::{self, Command, Forwarding, NoNames, Server, Service, ServiceKey};
+use crate::ipvsadm::{self, Command, Forwarding, NoNames, Server, Service, ServiceKey, Transport, Tunnel};
 
 /// The captures' virtual servers, and the limits that ipvsadm -S leaves out.
 fn all_kinds() -> Vec<Entry> {
@@ -57,15 +60,18 @@ fn row(server: Server) -> Row {
 }
 
 fn written(entries: &[Entry], kind: &str, exact: bool) -> String {
-    let look = Look { exact, color: false, marks: true, names: None };
+    listed(entries, kind, &Look { exact, color: false, marks: true, names: None })
+}
+
+fn listed(entries: &[Entry], kind: &str, look: &Look<'_>) -> String {
     let mut out = b"IP Virtual Server version 1.2.1 (size=4096)\n".to_vec();
     match kind {
-        "Ln" | "Ln-nosort" => text::connections_per_server(entries, &look, &mut out),
-        "Ln-stats" => text::stats(entries, &look, &mut out),
-        "Ln-rate" => text::rates(entries, &look, &mut out),
-        "Ln-thresholds" => text::thresholds(entries, &look, &mut out),
-        "Ln-persistent-conn" => text::persistent(entries, &look, &mut out),
-        "Ln-tun-info" => text::tunnels(entries, &look, &mut out),
+        "Ln" | "Ln-nosort" => text::connections_per_server(entries, look, &mut out),
+        "Ln-stats" => text::stats(entries, look, &mut out),
+        "Ln-rate" => text::rates(entries, look, &mut out),
+        "Ln-thresholds" => text::thresholds(entries, look, &mut out),
+        "Ln-persistent-conn" => text::persistent(entries, look, &mut out),
+        "Ln-tun-info" => text::tunnels(entries, look, &mut out),
         other => panic!("{other}"),
     }
     .unwrap();
@@ -121,6 +127,10 @@ fn every_capture_of_the_lab() {
     for (name, capture) in captures() {
         let Some((kind, _)) = name.split_once("__dr-wrr-1-2__") else { continue };
         if kind.starts_with("Lcn") {
+            let mut director = Director::new();
+            serve_all(&mut director, &capture);
+            assert_same_connections(&mut director, &capture, kind == "Lcn-persistent-conn");
+            seen += 1;
             continue;
         }
         let exact = kind.ends_with("-exact");
@@ -128,42 +138,86 @@ fn every_capture_of_the_lab() {
         assert_eq!(written(&read(&capture, kind), kind, exact), capture, "{name}");
         seen += 1;
     }
-    assert!(seen >= 30, "{seen}");
+    assert!(seen >= 39, "{seen}");
 }
 
-/// Reads a listing back.
+/// Reads a listing back. Those with counters do not name schedulers, methods and weights, nor do they show them again.
 fn read(capture: &str, kind: &str) -> Vec<Entry> {
-    let has_counters = kind == "Ln-stats" || kind == "Ln-rate";
     let mut entries: Vec<Entry> = Vec::new();
-    for line in capture.lines().skip(3) {
+    let is_row =
+        |line: &&str| !["IP Virtual", "Prot ", "  -> Remote"].iter().any(|title| line.starts_with(title));
+    for line in capture.lines().filter(is_row) {
         let words: Vec<&str> = line.split_whitespace().collect();
         let at = |index: usize| number(words[index]);
         let (mut traffic, mut rate) = (Traffic::default(), Rate::default());
-        if has_counters {
-            let (connections, packets, bytes) = (at(2), at(3), at(5));
-            traffic = Traffic { connections, packets, bytes, ..Traffic::default() };
-            rate = Rate { connections, packets, bytes, ..Rate::default() };
+        if matches!(kind, "Ln-stats" | "Ln-rate") {
+            let [connections, packets, out_packets, bytes, out_bytes] = [2, 3, 4, 5, 6].map(at);
+            traffic = Traffic { connections, packets, bytes, out_packets, out_bytes };
+            rate = Rate { connections, packets, bytes, out_packets, out_bytes };
         }
-        if words[0] == "TCP" {
-            let address: SocketAddr = words[1].parse().unwrap();
-            let rule = format!("-A -t {address} -s wrr");
-            let Ok(Command::AddService(service)) = ipvsadm::parse(&ipvsadm::words(&rule), &NoNames) else {
-                panic!("{rule}")
-            };
-            entries.push(Entry { traffic, rate, ..entry(service) });
+        if words[0] != "->" {
+            entries.push(Entry { traffic, rate, ..entry(service(&words, kind)) });
             continue;
         }
-        let server = Server {
-            address: words[1].parse().unwrap(),
+        let narrow = |number: u64| u32::try_from(number).unwrap();
+        let mut server = Server {
+            address: words[1].replace(":http", ":80").parse().unwrap(),
             forwarding: Forwarding::DirectRouting,
-            weight: if has_counters { 0 } else { u32::try_from(at(3)).unwrap() },
+            weight: 0,
             upper_threshold: 0,
             lower_threshold: 0,
         };
-        let [active, inactive] = if has_counters { [0, 0] } else { [at(4), at(5)] };
-        entries.last_mut().unwrap().rows.push(Row { active, inactive, traffic, rate, ..row(server) });
+        let (mut active, mut inactive, mut persistent) = (0, 0, 0);
+        match kind {
+            "Ln-stats" | "Ln-rate" => {}
+            "Ln-thresholds" => {
+                (server.upper_threshold, server.lower_threshold) = (narrow(at(2)), narrow(at(3)));
+                (active, inactive) = (at(4), at(5));
+            }
+            "Ln-persistent-conn" => {
+                (server.weight, persistent, active, inactive) = (narrow(at(2)), at(3), at(4), at(5));
+            }
+            _ => {
+                server.forwarding = match words[2] {
+                    "Route" => Forwarding::DirectRouting,
+                    "Masq" => Forwarding::Masquerading,
+                    "Tunnel" => Forwarding::Tunnel(Tunnel::Ipip),
+                    other => panic!("{other}"),
+                };
+                (server.weight, active, inactive) = (narrow(at(3)), at(4), at(5));
+            }
+        }
+        let last = entries.last_mut().unwrap();
+        last.rows.push(Row { active, inactive, persistent, traffic, rate, ..row(server) });
     }
     entries
+}
+
+/// The virtual server of a listed line: `TCP 192.168.4.15:80 wrr persistent 60 mask 255.255.255.0`.
+fn service(words: &[&str], kind: &str) -> Service {
+    let option = match words[0] {
+        "TCP" => "-t",
+        "UDP" => "-u",
+        "FWM" => "-f",
+        other => panic!("{other}"),
+    };
+    let mut rule = format!("-A {option} {}", words[1].replace(":http", ":80"));
+    if !matches!(kind, "Ln-stats" | "Ln-rate") {
+        rule += &format!(" -s {}", words[2]);
+        let mut rest = words[3..].iter();
+        while let Some(word) = rest.next() {
+            rule += &match *word {
+                "persistent" => format!(" -p {}", rest.next().unwrap()),
+                "mask" => format!(" -M {}", rest.next().unwrap()),
+                "ops" => " -o".to_owned(),
+                flags => format!(" -b {}", flags.trim_matches(['(', ')'])),
+            };
+        }
+    }
+    match ipvsadm::parse(&ipvsadm::words(&rule), &NoNames) {
+        Ok(Command::AddService(service)) => service,
+        other => panic!("{rule}: {other:?}"),
+    }
 }
 
 /// A number as it is listed, `400405K`: one that is listed so.
@@ -172,6 +226,66 @@ fn number(word: &str) -> u64 {
     let found = units.iter().find_map(|(unit, scale)| Some((word.strip_suffix(*unit)?, scale)));
     let (digits, scale) = found.unwrap_or((word, &1));
     digits.parse::<u64>().unwrap() * scale
+}
+
+/// Every other listing that was captured: NAT, tunnels, UDP, IPv6, marks, other schedulers, persistence, names.
+#[test]
+fn every_other_capture() {
+    let mut seen = 0;
+    for (command, capture) in listings() {
+        let words: Vec<&str> = command.split_whitespace().collect();
+        if words[1] == "-Lcn" {
+            let mut director = Director::new();
+            serve_all(&mut director, capture);
+            assert_same_connections(&mut director, capture, false);
+            seen += 1;
+            continue;
+        }
+        let of_one = words.contains(&"-t");
+        let option = words.iter().find(|word| word.starts_with("--") && **word != "--nosort");
+        let kind = format!("Ln{}", option.map_or("", |option| option.strip_prefix('-').unwrap()));
+        let look = Look {
+            names: (words[1] == "-L").then_some(&PortNames as &dyn Resolve),
+            ..Look { exact: false, color: false, marks: true, names: None }
+        };
+        let ours = listed(&read(capture, &kind), &kind, &look);
+        let ours = if of_one { ours.split_once('\n').unwrap().1 } else { &ours };
+        assert_eq!(ours, capture, "{command}");
+        seen += 1;
+    }
+    assert_eq!(seen, 146);
+}
+
+/// The listings of `golden/listings.txt`, each with its command.
+fn listings() -> Vec<(&'static str, &'static str)> {
+    let all = include_str!("../golden/listings.txt");
+    all.split("$ ").skip(1).map(|listing| listing.split_once('\n').unwrap()).collect()
+}
+
+/// Names of ports as in the lab's `/etc/services`; its hosts have none.
+#[derive(Debug)]
+struct PortNames;
+
+impl Resolve for PortNames {
+    fn name(&self, address: SocketAddr, _transport: Transport) -> String {
+        match address.port() {
+            80 => format!("{}:http", address.ip()),
+            port => format!("{}:{port}", address.ip()),
+        }
+    }
+}
+
+/// Serves whatever the entries of a listing are of.
+fn serve_all(director: &mut Director, capture: &str) {
+    let mut services: BTreeMap<(u8, &str), BTreeSet<&str>> = BTreeMap::new();
+    for line in capture.lines().skip(2) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        services.entry((protocol_of(words[0]), words[4])).or_default().insert(words[5]);
+    }
+    for ((protocol, service), servers) in services {
+        let servers: Vec<_> = servers.into_iter().map(|server| (server, 1)).collect();
+        director.serve(protocol, service, &servers);
+    }
 }
 
 /// Name and contents of each capture.

@@ -174,6 +174,28 @@ fn arguments_outside_quotation_marks_are_arguments() {
 }
 
 #[test]
+fn a_script_that_stops_keepalived_is_looked_into() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("chk_haproxy.sh");
+    std::fs::write(
+        &path,
+        "#!/bin/sh\n# or: systemctl stop keepalived\npgrep haproxy || systemctl stop keepalived\n",
+    )
+    .unwrap();
+    let path = path.display();
+    let script = format!("vrrp_script s {{\nscript \"{path}\"\n}}\n{}", instance("track_script {\ns\n}"));
+    assert_said(
+        &imported(&script),
+        Fate::Changed,
+        &[&format!("{path}:3 stops keepalived"), "systemctl stop lbctl"],
+    );
+    let notify = imported(&instance("notify_fault \"/usr/bin/systemctl stop keepalived\""));
+    assert_said(&notify, Fate::Changed, &["notify_fault", "it stops keepalived"]);
+    let misc = imported(&checked(&format!("MISC_CHECK {{\nmisc_path \"/bin/sh {path}\"\n}}")));
+    assert_said(&misc, Fate::Changed, &["misc_path", "stops keepalived"]);
+}
+
+#[test]
 fn the_last_of_two_counts() {
     let imported = imported(&instance("nopreempt\npriority 120"));
     assert_said(&imported, Fate::Changed, &["priority 100", "line 8"]);

@@ -168,7 +168,8 @@ impl Translation<'_> {
                 self.set(check, "name", Value::text(name), statement);
             }
             "misc_path" => {
-                let command = super::tracks::command(&text);
+                let command = super::scripts::command(&text);
+                self.stops_keepalived(statement);
                 self.set(check, "command", Value::text(command), statement);
             }
             "misc_timeout" => {

@@ -3,7 +3,9 @@
 mod addresses;
 mod checks;
 mod globals;
+mod scripts;
 mod servers;
+mod sync_groups;
 mod tracks;
 mod vrrp;
 
@@ -145,15 +147,24 @@ impl Translation<'_> {
     /// Nothing may be dropped silently: a statement nobody spoke of is reported now.
     fn complete(&mut self, root: &[Statement]) {
         let spoken: HashSet<Place> = self.report.findings.iter().map(|finding| finding.place).collect();
-        let mut left: Vec<&Statement> = root.iter().collect();
-        while let Some(statement) = left.pop() {
+        // Each with the block around it, if that is left out as a whole.
+        let mut left: Vec<(&Statement, Option<&Statement>)> =
+            root.iter().map(|statement| (statement, None)).collect();
+        while let Some((statement, around)) = left.pop() {
             if !spoken.contains(&statement.place()) {
-                let message = "it could not be taken over";
-                self.report.add(Fate::NotSupported, statement.place(), statement.shown(), message);
+                let (fate, message) = match around {
+                    None => (Fate::NotSupported, "it could not be taken over".to_owned()),
+                    Some(block) => {
+                        let is_unneeded = matches!(block.keyword.becomes, Becomes::Unneeded(_));
+                        let fate = if is_unneeded { Fate::Changed } else { Fate::NotSupported };
+                        (fate, format!("left out with `{}` around it", block.shown()))
+                    }
+                };
+                self.report.add(fate, statement.place(), statement.shown(), message);
             }
-            if matches!(statement.keyword.becomes, Becomes::Key(_) | Becomes::Otherwise(..)) {
-                left.extend(&statement.block);
-            }
+            let is_taken = matches!(statement.keyword.becomes, Becomes::Key(_) | Becomes::Otherwise(..));
+            let around = around.or((!is_taken).then_some(statement));
+            left.extend(statement.block.iter().map(|inner| (inner, around)));
         }
     }
 

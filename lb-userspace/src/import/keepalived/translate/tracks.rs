@@ -1,6 +1,4 @@
-//! What instances and groups follow, and which commands they run.
-
-use std::time::Duration;
+//! What instances and groups follow.
 
 use super::{Translation, is_entry, lasting};
 use crate::import::document::{Section, Value};
@@ -133,7 +131,7 @@ impl Translation<'_> {
         Some((name, Value::Table(table)))
     }
 
-    fn weight(&mut self, statement: &Statement, weight: i64) -> i64 {
+    pub(super) fn weight(&mut self, statement: &Statement, weight: i64) -> i64 {
         let within = weight.clamp(-253, 253);
         if within != weight {
             self.changed(statement, format!("a weight is from -253 to 253: {within}"));
@@ -169,77 +167,6 @@ impl Translation<'_> {
                 None
             }
         }
-    }
-
-    pub(super) fn vrrp_script(&mut self, block: &Statement) {
-        let mut section = Section::new("[[vrrp_script]]", block.place());
-        section.set("name", Value::text(block.word(0).unwrap_or("")), block.place());
-        let mut has_interval = false;
-        for statement in self.statements(block) {
-            match statement.keyword.name {
-                "script" => {
-                    let command = command(statement.word(0).unwrap_or(""));
-                    self.set(&mut section, "command", Value::text(command), statement);
-                }
-                "interval" | "timeout" => {
-                    let Some(seconds) = self.seconds(statement, (0.0, 1_000_000.0)) else { continue };
-                    let is_interval = statement.keyword.name == "interval";
-                    has_interval |= is_interval;
-                    if seconds.is_zero() {
-                        let message =
-                            if is_interval { "0 means 1 s" } else { "left out: 0 means the interval" };
-                        self.changed(statement, message);
-                        if is_interval {
-                            section.set("interval", lasting(Duration::from_secs(1)), statement.place());
-                        }
-                        continue;
-                    }
-                    let key = if is_interval { "interval" } else { "timeout" };
-                    self.set(&mut section, key, lasting(seconds), statement);
-                }
-                "weight" => {
-                    let Some(weight) = self.integer(statement, (-254, 254)) else { continue };
-                    let weight = self.weight(statement, weight);
-                    self.set(&mut section, "weight", Value::Number(weight), statement);
-                }
-                "rise" | "fall" => {
-                    let Some(count) = self.integer(statement, (1, 1_000_000)) else { continue };
-                    let key = if statement.keyword.name == "rise" { "rise" } else { "fall" };
-                    self.set(&mut section, key, Value::Number(count), statement);
-                }
-                "user" => {
-                    let user = self.user(statement, 0);
-                    self.set(&mut section, "user", Value::text(user), statement);
-                }
-                "init_fail" => self.set(&mut section, "init_fail", Value::Flag(true), statement),
-                _ => self.by_table(statement),
-            }
-        }
-        if !has_interval {
-            section.assume(
-                "interval",
-                lasting(Duration::from_secs(1)),
-                block.place(),
-                "keepalived's default",
-            );
-        }
-        if let (None, Some(user)) = (section.get("user"), &self.globals.script_user) {
-            section.assume("user", Value::text(user), block.place(), "script_user of global_defs");
-        }
-        if section.get("command").is_none() {
-            return self.refused(block, "it names no script; keepalived leaves it out too");
-        }
-        self.by_table(block);
-        self.scripts.push(section);
-    }
-
-    /// The user in word `index`; scripts run with the groups of their user.
-    fn user(&mut self, statement: &Statement, index: usize) -> String {
-        let user = statement.word(index).unwrap_or("").to_owned();
-        if let Some(group) = statement.word(index + 1) {
-            self.changed(statement, format!("it runs with the groups of {user}, not with group {group}"));
-        }
-        user
     }
 
     pub(super) fn track_process(&mut self, block: &Statement) {
@@ -327,140 +254,10 @@ impl Translation<'_> {
         }
     }
 
-    /// A `notify...` statement. Returns whether it is one.
-    pub(super) fn notify(&mut self, section: &mut Section, statement: &Statement) -> bool {
-        let key = match statement.keyword.name {
-            "notify" => "notify",
-            "notify_master" => "notify_master",
-            "notify_backup" => "notify_backup",
-            "notify_fault" => "notify_fault",
-            "notify_stop" => "notify_stop",
-            "notify_up" => "notify_up",
-            "notify_down" => "notify_down",
-            "quorum_up" => "quorum_up",
-            "quorum_down" => "quorum_down",
-            _ => return false,
-        };
-        self.command_key(section, key, statement);
-        true
-    }
-
-    /// A command with the user it runs as, which is one for all notifications here.
-    fn command_key(&mut self, section: &mut Section, key: &'static str, statement: &Statement) {
-        let text = command(statement.word(0).unwrap_or(""));
-        section.set(key, Value::text(text), statement.place());
-        match statement.word(1) {
-            Some(user) if Some(user) != self.globals.script_user.as_deref() => {
-                let message = format!(
-                    "is now {key}, but runs as notifications.script_user, not as {user}: all notifications run as one \
-                     user"
-                );
-                self.refused(statement, message);
-            }
-            _ => self.by_table(statement),
-        }
-    }
-
-    pub(super) fn sync_group(&mut self, block: &Statement) {
-        let mut section = Section::new("[[vrrp_sync_group]]", block.place());
-        section.set("name", Value::text(block.word(0).unwrap_or("")), block.place());
-        for statement in self.statements(block) {
-            match statement.keyword.name {
-                "group" => {
-                    let mut members: Vec<String> = Vec::new();
-                    for entry in &statement.block {
-                        if self
-                            .instances
-                            .iter()
-                            .any(|instance| instance.get("name") == Some(&Value::text(&entry.name.text)))
-                        {
-                            self.taken(entry, "vrrp_sync_group.members");
-                            members.push(entry.name.text.clone());
-                        } else {
-                            self.refused(
-                                entry,
-                                "there is no vrrp_instance of this name; keepalived ignores it",
-                            );
-                        }
-                    }
-                    self.set(&mut section, "members", Value::texts(members), statement);
-                }
-                "sync_group_tracking_weight" => {
-                    self.set(&mut section, "weighted_tracking", Value::Flag(true), statement);
-                }
-                "smtp_alert" => {
-                    if let Some(flag) = self.flag(statement) {
-                        self.set(&mut section, "email_alert", Value::Flag(flag), statement);
-                    }
-                }
-                name if name.starts_with("track_") => self.track(&mut section, statement, None),
-                _ => {
-                    if !self.notify(&mut section, statement) {
-                        self.by_table(statement);
-                    }
-                }
-            }
-        }
-        if !matches!(section.get("members"), Some(Value::List(members)) if !members.is_empty()) {
-            return self.refused(block, "it has no members; left out");
-        }
-        self.by_table(block);
-        self.sync_groups.push(section);
-    }
-
-    /// `smtp_alert` of global_defs is the default of instances and groups.
-    pub(super) fn email_alerts(&mut self) {
-        let Some((true, place)) = self.globals.alerts_vrrp else { return };
-        for section in self.instances.iter_mut().chain(&mut self.sync_groups) {
-            if section.get("email_alert").is_none() {
-                section.set("email_alert", Value::Flag(true), place);
-            }
-        }
-    }
-
     /// Remembers an interface that VRRP uses.
     pub(super) fn uses(&mut self, interface: &str, place: Place) {
         if !self.interfaces.iter().any(|(name, _)| name == interface) {
             self.interfaces.push((interface.to_owned(), place));
-        }
-    }
-}
-
-/// A command as our configuration has it. keepalived splits it at spaces, but for those in single quotes, and takes
-/// everything else literally; a command here is split as by a shell.
-pub(super) fn command(text: &str) -> String {
-    let mut words: Vec<String> = Vec::new();
-    let mut word: Option<String> = None;
-    let mut in_quotes = false;
-    for c in text.chars() {
-        match c {
-            '\'' => {
-                in_quotes = !in_quotes;
-                word.get_or_insert_default();
-            }
-            c if c.is_whitespace() && !in_quotes => words.extend(word.take()),
-            c => word.get_or_insert_default().push(c),
-        }
-    }
-    words.extend(word);
-    shlex::try_join(words.iter().map(String::as_str)).unwrap_or_else(|_nul| text.replace('\0', ""))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::command;
-
-    #[test]
-    fn commands_keep_their_words() {
-        assert_eq!(command("/etc/keepalived/check.sh"), "/etc/keepalived/check.sh");
-        assert_eq!(command("killall  -0 haproxy"), "killall -0 haproxy");
-        for (text, words) in [
-            ("/a 'b c' d", vec!["/a", "b c", "d"]),
-            (r#"/a "b c""#, vec!["/a", "\"b", "c\""]),
-            (r"/a b\c", vec!["/a", r"b\c"]),
-        ] {
-            let script = crate::process::Script::parse(&command(text), None).unwrap();
-            assert_eq!(script.words, words, "{text}");
         }
     }
 }
