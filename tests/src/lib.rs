@@ -28,7 +28,7 @@ mod lab;
 mod load;
 mod mail;
 mod netns;
-mod nginx;
+pub mod nginx;
 mod process;
 mod snapshot;
 mod state;

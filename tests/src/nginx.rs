@@ -5,12 +5,46 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
+use crate::director::patience;
+use crate::lab::Lab;
 use crate::netns;
-use crate::topology::Node;
+use crate::topology::{Family, Node};
+use crate::wait_until;
 
 /// Size of `/big` and `/slow`, in bytes. The file is a hole and takes no space.
 const BIG: u64 = 64 << 20;
+
+/// Ends the nginx of a node; returns when its port refuses.
+///
+/// # Errors
+/// There is none, or it does not end.
+pub fn stop(lab: &Lab, node: Node) -> anyhow::Result<()> {
+    let pid = fs::read_to_string(dir(node, lab.dir()).join("nginx.pid"))?;
+    kill(Pid::from_raw(pid.trim().parse()?), Signal::SIGTERM)?;
+    let address = lab.address(node, Family::V4).with_context(|| format!("{node} is not in the lab"))?;
+    let url = format!("http://{address}/");
+    let refuses = || {
+        let asked = lab.output(Node::Lvs1, ["curl", "-s", "--max-time", "5", &url]);
+        asked.is_ok_and(|output| !output.status.success())
+    };
+    anyhow::ensure!(wait_until(patience(20), refuses), "nginx on {node} does not end");
+    Ok(())
+}
+
+/// Starts the nginx of a node that was stopped, with its configuration as it is in the lab's directory.
+///
+/// # Errors
+/// It does not start.
+pub fn start_again(lab: &Lab, node: Node) -> anyhow::Result<()> {
+    let dir = dir(node, lab.dir());
+    let (config, log) = (dir.join("nginx.conf"), dir.join("error.log"));
+    let words =
+        ["nginx".as_ref(), "-p".as_ref(), dir.as_os_str(), "-c".as_ref(), config.as_os_str(), "-e".as_ref()];
+    lab.exec(node, words.into_iter().chain([log.as_os_str()])).map(drop)
+}
 
 /// Starts nginx. It returns when the ports listen, because nginx binds them before it goes to the background.
 pub(crate) fn start(node: Node, lab_dir: &Path) -> anyhow::Result<()> {

@@ -7,45 +7,13 @@ mod as_root {
     use anyhow::Context as _;
     use lb_tests::checks::{checked, lbctl, states, until, until_removed};
     use lb_tests::director::patience;
-    use lb_tests::{Family, Lab, Load, LoadPlan, Node, Process, isolated, wait_until};
-    use nix::sys::signal::{Signal, kill};
-    use nix::unistd::Pid;
+    use lb_tests::{Family, Lab, Load, LoadPlan, Node, Process, isolated, nginx, wait_until};
 
     /// Requests that pass between two steps.
     const SOME: u64 = 200;
 
     fn file(lab: &Lab, node: Node, name: &str) -> PathBuf {
         lab.dir().join(node.name()).join("html").join(name)
-    }
-
-    fn stop_nginx(lab: &Lab, node: Node) -> anyhow::Result<()> {
-        let pid = fs::read_to_string(lab.dir().join(node.name()).join("nginx.pid"))?;
-        kill(Pid::from_raw(pid.trim().parse()?), Signal::SIGTERM)?;
-        let refuses = || {
-            let url = format!(
-                "http://{}/",
-                lab.address(node, Family::V4).map(|it| it.to_string()).unwrap_or_default()
-            );
-            lab.output(Node::Lvs1, ["curl", "-s", "--max-time", "5", &url])
-                .is_ok_and(|it| !it.status.success())
-        };
-        anyhow::ensure!(wait_until(patience(20), refuses), "nginx on {node} does not end");
-        Ok(())
-    }
-
-    fn start_nginx(lab: &Lab, node: Node) -> anyhow::Result<()> {
-        let dir = lab.dir().join(node.name());
-        let (config, log) = (dir.join("nginx.conf"), dir.join("error.log"));
-        let words = [
-            "nginx".as_ref(),
-            "-p".as_ref(),
-            dir.as_os_str(),
-            "-c".as_ref(),
-            config.as_os_str(),
-            "-e".as_ref(),
-            log.as_os_str(),
-        ];
-        lab.exec(node, words).map(drop)
     }
 
     fn load(lab: &Lab) -> anyhow::Result<Load> {
@@ -85,7 +53,7 @@ mod as_root {
             let begun = || downloads.iter().all(|download| download.log().contains("X-Server"));
             anyhow::ensure!(wait_until(patience(20), begun), "a download does not begin");
 
-            stop_nginx(&lab, Node::Web1)?;
+            nginx::stop(&lab, Node::Web1)?;
             until(&lab, &["down", "up"])?;
             let (_, found) = states(&lab)?;
             assert_eq!(found[0].1, "connection refused");
@@ -110,7 +78,7 @@ mod as_root {
             }
             assert!(unharmed > 0);
 
-            start_nginx(&lab, Node::Web1)?;
+            nginx::start_again(&lab, Node::Web1)?;
             until(&lab, &["up", "up"])?;
             let before = by(&load, "web1");
             pass(&load)?;
