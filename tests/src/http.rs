@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd as _;
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use nix::libc::linger;
@@ -40,8 +41,13 @@ impl Connection {
         Ok(Self { stream, buffer: vec![0; MAX_HEADER] })
     }
 
-    /// From this address and port; 0 is any free one. Closing the connection waits until the other side has its end.
-    pub(crate) fn open_from(from: SocketAddr, to: SocketAddr, deadline: Instant) -> io::Result<Self> {
+    /// From this address and port; 0 is one that this process has not used yet: where a port comes again within
+    /// minutes, a director knows it and does not schedule it (FIN_WAIT). Closing the connection waits until the other side has its end.
+    pub(crate) fn open_from(mut from: SocketAddr, to: SocketAddr, deadline: Instant) -> io::Result<Self> {
+        static NEXT: AtomicU16 = AtomicU16::new(10_000);
+        if from.port() == 0 {
+            from.set_port(NEXT.fetch_add(1, Relaxed));
+        }
         let family = if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
         let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
         setsockopt(&socket, ReuseAddr, &true)?;

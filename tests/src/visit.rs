@@ -22,7 +22,7 @@ pub struct Visit {
 }
 
 impl Visit {
-    /// Connects from `from`, which the client must have, to nginx at `to`; port 0 is any free one.
+    /// Connects from `from`, which the client must have, to nginx at `to`; port 0 is one that this process has not used yet.
     ///
     /// # Errors
     /// No connection, or no answer in time.
@@ -68,7 +68,7 @@ pub fn served(lab: &Lab, from: SocketAddr, to: SocketAddr) -> anyhow::Result<Str
     })
 }
 
-/// As [`served`], `count` times from any port of `from`.
+/// As [`served`], `count` times from ports of `from` that have not been used yet.
 ///
 /// # Errors
 /// As [`served`].
