@@ -63,8 +63,15 @@ impl Ticks {
     }
 
     /// The number, 18 bits.
+    #[inline(always)]
     pub const fn bits(self) -> u32 {
         self.0
+    }
+
+    /// From the number, of which 18 bits count.
+    #[inline(always)]
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits & Self::MASK)
     }
 
     /// The ticks that last at least `seconds`.

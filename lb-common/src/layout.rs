@@ -478,8 +478,8 @@ pub struct Virtual {
     pub address: [Word; 2],
     /// Port in the low 16 bits, network order; 0: any. Then the protocol's number.
     pub port: Word,
-    /// Zero.
-    pub reserved: Word,
+    /// [`RingPlace`] of what [`crate::locality`] remembers for its address, as one word.
+    pub locality: Word,
 }
 
 /// Where answers to a network's clients go.

@@ -15,6 +15,7 @@ pub mod forward;
 pub mod hash;
 pub mod layout;
 pub mod lease;
+pub mod locality;
 pub mod maps;
 #[cfg(any(test, feature = "user"))]
 pub mod memory;

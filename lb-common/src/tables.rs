@@ -5,9 +5,10 @@ use crate::word::{Blur, Word};
 use crate::admission::Sources;
 use crate::conn::{Bucket4, Bucket6, Ticks};
 use crate::forward::pick::{self, Asked};
-use crate::forward::{self, full_nat, place, sticky};
+use crate::forward::{self, full_nat, locality, place, sticky};
 use crate::layout::{
-    Destination, Detail, FragmentKey, FragmentOwner, Load, Neighbour, Route, Schedule, Settings, Virtual,
+    Destination, Detail, FragmentKey, FragmentOwner, Load, Neighbour, Route, Schedule, Service, Settings,
+    Virtual,
 };
 use crate::lease::Lease;
 use crate::net::{Be32, Be128};
@@ -78,11 +79,70 @@ pub trait Tables {
     }
     /// The scheduler's choice: [`forward::pick::pick`], here or in a function of its own. As the others below.
     #[inline(always)]
-    fn pick(&self, schedule: u16, asked: &Asked) -> u64
+    fn pick(&self, service: Service, asked: &Asked) -> u64
     where
         Self: Sized,
     {
-        pick::pick(self, schedule, asked)
+        match pick::pick(self, service, asked) {
+            pick::LOCAL => locality::local(self, service.to_word()),
+            word => word,
+        }
+    }
+    /// [`locality::near`].
+    #[inline(always)]
+    fn near(&self, about: u64) -> u64
+    where
+        Self: Sized,
+    {
+        locality::near(self, about)
+    }
+    /// [`locality::shrink`].
+    #[inline(always)]
+    fn near_shrink(&self, about: u64)
+    where
+        Self: Sized,
+    {
+        locality::shrink(self, about);
+    }
+    /// [`locality::count`].
+    #[inline(always)]
+    fn near_count(&self, place: u64, about: u64, start: u32) -> u32
+    where
+        Self: Sized,
+    {
+        locality::count(self, place, about, start)
+    }
+    /// [`locality::settle`].
+    #[inline(always)]
+    fn settle(&self, about: u64, word: u64)
+    where
+        Self: Sized,
+    {
+        locality::settle(self, about, word);
+    }
+    /// [`locality::among`].
+    #[inline(always)]
+    fn near_among(&self, place: u64, about: u64, start: u32, best: u64) -> u64
+    where
+        Self: Sized,
+    {
+        locality::among(self, place, about, start, best)
+    }
+    /// [`locality::room`].
+    #[inline(always)]
+    fn near_room(&self, place: u64, about: u64, start: u32, word: u64) -> u32
+    where
+        Self: Sized,
+    {
+        locality::room(self, place, about, start, word)
+    }
+    /// [`locality::idle`].
+    #[inline(always)]
+    fn near_idle(&self, list: u64, start: u32) -> u32
+    where
+        Self: Sized,
+    {
+        locality::idle(self, list, start)
     }
     /// [`forward::pick::best`].
     #[inline(always)]

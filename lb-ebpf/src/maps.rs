@@ -11,8 +11,8 @@ use lb_common::admission::{LISTED_BITS, Sources};
 use lb_common::conn::{Bucket4, Bucket6};
 use lb_common::forward::pick::{self, Asked};
 use lb_common::layout::{
-    Destination, Detail, FragmentKey, FragmentOwner, Load, Neighbour, Route, Schedule, Settings, Traffic,
-    Virtual,
+    Destination, Detail, FragmentKey, FragmentOwner, Load, Neighbour, Route, Schedule, Service, Settings,
+    Traffic, Virtual,
 };
 use lb_common::lease::{GROUP, Lease};
 use lb_common::maps::{
@@ -222,9 +222,47 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn pick(&self, schedule: u16, asked: &Asked) -> u64 {
+    fn pick(&self, service: Service, asked: &Asked) -> u64 {
         let (placement, addresses, rest) = asked.to_words();
-        stages::pick_any(u32::from(schedule), placement, addresses, rest)
+        match stages::pick_any(service.to_word(), placement, addresses, rest) {
+            pick::LOCAL => stages::pick_local(service.to_word()),
+            word => word,
+        }
+    }
+
+    #[inline(always)]
+    fn near(&self, about: u64) -> u64 {
+        stages::near(about)
+    }
+
+    #[inline(always)]
+    fn near_shrink(&self, about: u64) {
+        let _zero = stages::near_shrink(about);
+    }
+
+    #[inline(always)]
+    fn near_count(&self, place: u64, about: u64, start: u32) -> u32 {
+        stages::near_count(place, about, start)
+    }
+
+    #[inline(always)]
+    fn settle(&self, about: u64, word: u64) {
+        let _zero = stages::settle(about, word);
+    }
+
+    #[inline(always)]
+    fn near_among(&self, place: u64, about: u64, start: u32, best: u64) -> u64 {
+        stages::near_among(place, about, start, best)
+    }
+
+    #[inline(always)]
+    fn near_room(&self, place: u64, about: u64, start: u32, word: u64) -> u32 {
+        stages::near_room(place, about, start, word)
+    }
+
+    #[inline(always)]
+    fn near_idle(&self, list: u64, start: u32) -> u32 {
+        stages::near_idle(list, start)
     }
 
     #[inline(always)]

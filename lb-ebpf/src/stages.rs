@@ -9,8 +9,8 @@ use aya_ebpf::bindings::{xdp_action, xdp_md};
 use aya_ebpf::helpers::bpf_redirect;
 use lb_common::csum;
 use lb_common::forward::pick::{self, Asked};
-use lb_common::forward::{self, Stage, admission, full_nat, place, sticky, translate, way};
-use lb_common::layout::DestinationRef;
+use lb_common::forward::{self, Stage, admission, full_nat, locality, place, sticky, translate, way};
+use lb_common::layout::{DestinationRef, Service};
 use lb_common::verdict::Verdict;
 use lb_common::word::Blur;
 
@@ -255,8 +255,67 @@ pub(crate) extern "C" fn lease_of(a: u64, b: u64, c: u64, d: u64, ports: u64) ->
 /// See [`pick::pick`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn pick_any(schedule: u32, placement: u64, addresses: u64, rest: u32) -> u64 {
-    pick::pick(&KernelTables, schedule as u16, &Asked::from_words(placement, addresses, rest))
+pub(crate) extern "C" fn pick_any(service: u64, placement: u64, addresses: u64, rest: u32) -> u64 {
+    let asked = Asked::from_words(placement, addresses, rest);
+    pick::pick(&KernelTables, Service::from_word(service), &asked)
+}
+
+/// See [`locality::local`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn pick_local(service: u64) -> u64 {
+    locality::local(&KernelTables, service)
+}
+
+/// See [`locality::shrink`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn near_shrink(about: u64) -> u32 {
+    locality::shrink(&KernelTables, about);
+    0
+}
+
+/// See [`locality::count`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn near_count(place: u64, about: u64, start: u32) -> u32 {
+    locality::count(&KernelTables, place, about, start)
+}
+
+/// See [`locality::near`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn near(about: u64) -> u64 {
+    locality::near(&KernelTables, about)
+}
+
+/// See [`locality::settle`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn settle(about: u64, word: u64) -> u32 {
+    locality::settle(&KernelTables, about, word);
+    0
+}
+
+/// See [`locality::among`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn near_among(place: u64, about: u64, start: u32, best: u64) -> u64 {
+    locality::among(&KernelTables, place, about, start, best)
+}
+
+/// See [`locality::room`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn near_room(place: u64, about: u64, start: u32, word: u64) -> u32 {
+    locality::room(&KernelTables, place, about, start, word)
+}
+
+/// See [`locality::idle`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn near_idle(list: u64, start: u32) -> u32 {
+    locality::idle(&KernelTables, list, start)
 }
 
 /// See [`pick::drawn`].

@@ -21,7 +21,7 @@ mod as_root {
             first_vip: u8,
         }
 
-        /// The kernel's on lvs1 and ours on lvs2, with 16 VIPs each.
+        /// The kernel's on lvs1 and ours on lvs2, with 32 VIPs each.
         struct Pair<'lab> {
             ipvs: Side<'lab>,
             ours: Side<'lab>,
@@ -32,14 +32,14 @@ mod as_root {
             fn up(lab: &'lab Lab) -> anyhow::Result<Self> {
                 let ipvs = Side { lab, node: Node::Lvs1, ipvsadm: vec!["ipvsadm".into()], first_vip: 64 };
                 let words = vec![lbctl()?.into(), "ipvsadm".into()];
-                let ours = Side { lab, node: Node::Lvs2, ipvsadm: words, first_vip: 80 };
+                let ours = Side { lab, node: Node::Lvs2, ipvsadm: words, first_vip: 96 };
                 ipvs.command("-Ln").context(
                     "the module ip_vs or the program ipvsadm is missing; `cargo xtask test --tier 4` has both",
                 )?;
-                let vips: Vec<IpAddr> = (0..32).map(|n| ipvs.vip(n).ip()).collect();
+                let vips: Vec<IpAddr> = (0..64).map(|n| ipvs.vip(n).ip()).collect();
                 start_real_servers(lab, &vips)?;
                 // The VIPs of IPVS; `lbctl` adds its own.
-                lab.exec(Node::Lvs1, ["ip", "route", "add", "local", "192.168.4.64/28", "dev", "eth0"])?;
+                lab.exec(Node::Lvs1, ["ip", "route", "add", "local", "192.168.4.64/27", "dev", "eth0"])?;
                 let director = Director::up(lab, Node::Lvs2, &configuration())?;
                 Ok(Self { ipvs, ours, director })
             }
@@ -133,6 +133,7 @@ mod as_root {
                 let mut pair = Pair::up(&lab)?;
                 in_turn(&pair)?;
                 by_connections(&pair)?;
+                by_locality(&pair)?;
                 by_client(&pair, &clients)?;
                 persistent(&mut pair, &clients)?;
                 lab.down()
@@ -184,6 +185,43 @@ mod as_root {
                     order.extend(served_in_turn(lab, from, vip, 3)?);
                     Ok(order)
                 })?;
+            }
+            Ok(())
+        }
+
+        /// One address: who has it, who has it too, and who takes it over when he is overloaded, quiesced or removed.
+        fn by_locality(pair: &Pair<'_>) -> anyhow::Result<()> {
+            let lab = pair.lab();
+            for (number, scheduler, weights) in [
+                (16, "lblc", [1, 1, 1]),
+                (17, "lblc", [5, 3, 1]),
+                (18, "lblcr", [1, 1, 1]),
+                (19, "lblcr", [5, 3, 1]),
+            ] {
+                pair.rules(number, &lines(&three(&format!("-s {scheduler}"), weights)))?;
+                // They hold on to the first connections of either side until both have been asked.
+                let held = std::cell::RefCell::new(Vec::new());
+                let more = |what: &str, count| {
+                    pair.same(number, &format!("{scheduler} {weights:?}, {what}"), |vip| {
+                        let visits = hold(lab, vip, count)?;
+                        let order = names(&visits);
+                        held.borrow_mut().extend(visits);
+                        Ok(order)
+                    })
+                };
+                let first = more("connections held", 24)?;
+                eprintln!("{scheduler} {weights:?}: {}", first.join(" "));
+                assert_eq!(first[0], first[1], "what IPVS does");
+                held.borrow_mut().retain(|visit: &Visit| visit.server() != "web2");
+                more("web2 without connections", 6)?;
+                pair.rules(number, &[&format!("-e -t VIP {WEB2} -w 0")])?;
+                let quiesced = more("web2 quiesced", 6)?;
+                assert!(!quiesced.contains(&"web2".to_owned()), "{quiesced:?}");
+                pair.rules(number, &[&format!("-e -t VIP {WEB2} -w 4")])?;
+                more("web2 of weight 4", 8)?;
+                pair.rules(number, &["-d -t VIP -r 192.168.4.150"])?;
+                let removed = more("web3 removed", 6)?;
+                assert!(!removed.contains(&"web3".to_owned()), "{removed:?}");
             }
             Ok(())
         }

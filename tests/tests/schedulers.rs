@@ -6,7 +6,7 @@ mod as_root {
     use std::net::{IpAddr, SocketAddr};
 
     use anyhow::{Context, ensure};
-    use lb_tests::director::{Configuration, Director, VirtualServer, patience};
+    use lb_tests::director::{Configuration, Director, VirtualServer, patience, run_lbctl};
     use lb_tests::visit::{Visit, captured, more_clients, served, served_in_turn};
     use lb_tests::{Family, Lab, Node, isolated, wait_until};
     use nix::sys::signal::{Signal, kill};
@@ -277,6 +277,59 @@ mod as_root {
                     .collect::<anyhow::Result<_>>()?;
                 assert_eq!(answers, [expected; 3], "{vip}");
             }
+            lab.down()
+        });
+    }
+
+    /// One virtual server on eight addresses: each address stays with a real server until that is overloaded while
+    /// another is idle. `lblc` then moves the address, `lblcr` shares it. A reload changes nothing.
+    #[test]
+    fn by_locality() {
+        isolated("as_root::by_locality", || {
+            let lab = lab()?;
+            let group = |name: &str, first: u8, more: &str| {
+                let last = first + 3;
+                format!(
+                    "[[virtual_server_group]]\nname = \"{name}\"\naddresses = [\"192.168.4.{first}-{last}:80\"]\n\
+                     [[virtual_server]]\ngroup = \"{name}\"\nscheduler = \"{name}\"\n\
+                     real_server = [{{ address = \"192.168.4.100\", weight = 2 }}, \
+                     {{ address = \"192.168.4.200\", weight = 2 }}{more}]\n"
+                )
+            };
+            let both = |more: &str| {
+                let text = group("lblc", 64, more) + &group("lblcr", 68, more);
+                Configuration::new(&["eth0"]).append(&text)
+            };
+            let vip = |number: u8| SocketAddr::from(([192, 168, 4, 64 + number], 80));
+            let vips: Vec<IpAddr> = (0..8).map(|number| vip(number).ip()).collect();
+            lb_tests::director::start_real_servers(&lab, &vips)?;
+            let mut director = Director::up(&lab, Node::Lvs1, &both(""))?;
+            let mut held = Vec::new();
+            for first in [0, 4] {
+                // Nobody has connections: web2, the first of IPVS's list. Then web1 has none.
+                held.extend(hold(&lab, vip(first), 1)?);
+                held.extend(hold(&lab, vip(first + 1), 1)?);
+                assert_eq!(names(&held)[held.len() - 2..], ["web2", "web1"], "each address has its own");
+                let again = hold(&lab, vip(first), 2)?;
+                assert_eq!(names(&again), ["web2"; 2], "where its first connection went");
+                held.extend(again);
+                held.retain(|visit| visit.server() != "web1");
+                // web2 has three with a weight of two, and web1 none.
+                let next = hold(&lab, vip(first), 3)?;
+                assert_eq!(names(&next), ["web1"; 3], "web2 is overloaded");
+                held.extend(next);
+            }
+            // `lblc` moved the address to web1. Under `lblcr` both have it, with three connections each.
+            director.reload(&both(", { address = \"192.168.4.150\", weight = 0 }"))?;
+            held.extend(hold(&lab, vip(0), 2)?);
+            assert_eq!(names(&held)[held.len() - 2..], ["web1"; 2], "lblc, after a reload");
+            held.extend(hold(&lab, vip(4), 2)?);
+            assert_eq!(names(&held)[held.len() - 2..], ["web2", "web1"], "lblcr, after a reload");
+            let asked = [client(&lab)?.to_string(), vip(0).to_string()];
+            let said = run_lbctl(&lab, Node::Lvs1, ["explain", &asked[0], &asked[1]])?;
+            let said = String::from_utf8(said.stdout)?;
+            assert!(said.contains("it serves this virtual address"), "{said}");
+            drop(held);
             lab.down()
         });
     }

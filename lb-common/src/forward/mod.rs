@@ -9,6 +9,7 @@ mod failed;
 mod fragment;
 pub mod full_nat;
 mod icmp;
+pub mod locality;
 pub mod nat;
 pub mod pick;
 pub mod place;

@@ -6,12 +6,16 @@
 use crate::conn;
 use crate::hash::{self, HASH_SLOTS, MAGLEV_SLOTS};
 use crate::layout::{
-    DestinationRef, Load, MOST_LISTED, RING_HEADER, RingPlace, Rules, Schedule, SchedulerCode, UNAVAILABLE,
+    DestinationRef, Load, MOST_LISTED, RING_HEADER, RingPlace, Rules, Schedule, SchedulerCode, Service,
+    UNAVAILABLE,
 };
 use crate::tables::Tables;
 
 /// A pick of nobody: no real server takes the connection.
 pub const NOBODY: u64 = u64::MAX;
+
+/// No pick yet: it is [`super::locality::local`] that picks. Not called from here, where there is no room on the stack.
+pub const LOCAL: u64 = u64::MAX - 1;
 
 /// What a pick goes by.
 #[derive(Clone, Copy, Debug)]
@@ -70,8 +74,8 @@ const MOST_FALLBACKS: u32 = HASH_SLOTS;
 
 /// A real server for a new connection, or for one without an entry.
 #[inline(always)]
-pub fn pick<T: Tables>(tables: &T, schedule: u16, asked: &Asked) -> u64 {
-    let Some(schedule) = tables.schedule(schedule) else { return NOBODY };
+pub fn pick<T: Tables>(tables: &T, service: Service, asked: &Asked) -> u64 {
+    let Some(schedule) = tables.schedule(service.schedule) else { return NOBODY };
     let rules = Rules::from_word(schedule.scheduler.load());
     let ring = RingPlace::from_word(schedule.ring.load());
     if ring.slots == 0 {
@@ -99,12 +103,15 @@ pub fn pick<T: Tables>(tables: &T, schedule: u16, asked: &Asked) -> u64 {
     if rules.code == SchedulerCode::Twos as u8 {
         return twos(tables, ring, list);
     }
+    if rules.code == SchedulerCode::Lblc as u8 || rules.code == SchedulerCode::Lblcr as u8 {
+        return LOCAL;
+    }
     tables.pick_best(list, rules.code)
 }
 
 /// The word of a slot.
 #[inline(always)]
-fn slot<T: Tables>(tables: &T, ring: RingPlace, slot: u32) -> u64 {
+pub(super) fn slot<T: Tables>(tables: &T, ring: RingPlace, slot: u32) -> u64 {
     match tables.ring(ring.offset.wrapping_add(RING_HEADER).wrapping_add(slot)) {
         Some(word) => word.load(),
         None => NOBODY,
@@ -113,7 +120,7 @@ fn slot<T: Tables>(tables: &T, ring: RingPlace, slot: u32) -> u64 {
 
 /// Is it overloaded?
 #[inline(always)]
-fn overloaded<T: Tables>(tables: &T, word: u64) -> bool {
+pub(super) fn overloaded<T: Tables>(tables: &T, word: u64) -> bool {
     match tables.load(DestinationRef::from_word(word).id()) {
         Some(load) => load.state.load() & Load::OVERLOADED != 0,
         None => false,
@@ -225,7 +232,7 @@ const LIMITED: u32 = 2;
 
 /// A real server's cost by a scheduler: a fraction. The least one is chosen; of equal ones, the first in the list.
 #[inline(always)]
-fn cost(code: u8, weight: u64, load: Option<&Load>) -> (u64, u64) {
+pub(super) fn cost(code: u8, weight: u64, load: Option<&Load>) -> (u64, u64) {
     let (active, inactive) = match load {
         Some(load) => load.counts(),
         None => (0, 0),
@@ -251,7 +258,7 @@ fn cost(code: u8, weight: u64, load: Option<&Load>) -> (u64, u64) {
 
 /// Real servers that are compared in one go. The verifier looks at a loop's every pass, and compares what it knows in
 /// each with all others; so loops are short, and one goes round another.
-const CHUNK: u32 = 8;
+pub(super) const CHUNK: u32 = 8;
 
 /// The real server of the list that costs least (`ip_vs_lc.c`, `ip_vs_wlc.c`, `ip_vs_sed.c`, `ip_vs_nq.c`,
 /// `ip_vs_fo.c`, `ip_vs_ovf.c`).

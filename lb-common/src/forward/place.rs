@@ -362,7 +362,7 @@ fn choose<K: Sticky, T: Tables>(
         if asked.turn == Turn::NEXT && rules.goes_by_turns() {
             return pick::turn(tables, RingPlace::from_word(schedule.ring.load()));
         }
-        return tables.pick(service.schedule, asked);
+        return tables.pick(service, asked);
     }
     hint::cold_path();
     let starts = asked.turn != Turn::HAS;
@@ -373,7 +373,7 @@ fn choose<K: Sticky, T: Tables>(
     }
     // Where there is no template, all of a client's flows find the same place.
     let asked = Asked { placement: flow.template(rules.prefix, 0).hash(0), ..*asked };
-    let word = tables.pick(service.schedule, &asked);
+    let word = tables.pick(service, &asked);
     if starts && word != NOBODY {
         tables.bind(client, rest, word);
     }
@@ -412,5 +412,5 @@ pub(super) fn existing<'t, K: Family, T: Tables>(
     {
         return Ok(chosen);
     }
-    picked(tables, tables.pick(service.schedule, &asked), false)
+    picked(tables, tables.pick(service, &asked), false)
 }

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::ConfigArgs;
 use crate::config::wants_color;
-use crate::director::preflight::{authorities, not_yet, packet_filter};
+use crate::director::preflight::{authorities, packet_filter};
 
 /// Say what is wrong with a configuration, without touching anything.
 #[derive(Debug, Args)]
@@ -23,7 +23,7 @@ pub(super) fn run(args: &CheckArgs, out: &mut impl Write) -> anyhow::Result<Exit
     let source = args.config.source();
     let (findings, refused, good) = match source.load() {
         Ok(config) => {
-            let refused = [not_yet(&config), authorities(&config), packet_filter(&config)].concat();
+            let refused = [authorities(&config), packet_filter(&config)].concat();
             let good = refused.is_empty();
             (config.warnings, refused, good)
         }

@@ -5,9 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use super::instance::BPF_FS;
+use crate::config::Config;
 use crate::config::checks::ProbeKind;
 use crate::config::vrrp::VrrpInstance;
-use crate::config::{Config, Scheduler};
 use crate::health::probe::read_authorities;
 use crate::net::netlink::{Link, NetlinkError};
 use crate::vrrp::shell::filter;
@@ -135,26 +135,9 @@ pub fn interfaces(config: &Config, links: Result<Vec<Link>, NetlinkError>) -> Re
             Some(link) => found.push(link.clone()),
         }
     }
-    problems.extend(not_yet(config));
     problems.extend(authorities(config));
     problems.extend(packet_filter(config));
     if problems.is_empty() { Ok(found) } else { Err(Refusal { problems }) }
-}
-
-/// What the configuration may say, but this version's datapath does not do.
-pub fn not_yet(config: &Config) -> Vec<String> {
-    let mut problems = Vec::new();
-    for server in &config.virtual_servers {
-        let mut add = |key: &str, is_asked: bool| {
-            if is_asked {
-                let problem = "is not supported by this version; remove it";
-                problems.push(format!("virtual server {server}: `{key}` {problem}"));
-            }
-        };
-        let by_locality = matches!(server.scheduler, Scheduler::Lblc | Scheduler::Lblcr);
-        add(server.scheduler.as_str(), by_locality);
-    }
-    problems
 }
 
 /// Instances whose packets are to be dropped, if there is nothing that could.

@@ -140,6 +140,8 @@ pub enum Choice {
     },
     /// By the scheduler, in another way: the best of those [compared](Explanation::compared).
     Scheduler,
+    /// By the scheduler, as connections to the address have gone there before.
+    Locality,
     /// By persistence: an earlier connection of the client's went there.
     Persistence,
     /// It is an answer of a real server to its client.
@@ -277,7 +279,7 @@ pub fn explain<S: list::Source>(source: &S, question: &Question) -> Result<Expla
                 state: entry.value.state().as_str(),
                 expires_in_seconds: crate::list::seconds_left(timeouts, entry.value, source.now()),
             }),
-            _ => Some(scheduler::choice(source, service, &seen)),
+            _ => Some(scheduler::choice(source, service, id, &seen)),
         }
     });
     Ok(Explanation {
@@ -298,7 +300,7 @@ pub fn explain<S: list::Source>(source: &S, question: &Question) -> Result<Expla
         }),
         source: about,
         compared: match (choice, found) {
-            (Some(Choice::Scheduler), Some((key, _))) => scheduler::compared(source, &key),
+            (Some(Choice::Scheduler | Choice::Locality), Some((key, _))) => scheduler::compared(source, &key),
             _ => Vec::new(),
         },
         choice,

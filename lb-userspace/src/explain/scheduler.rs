@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 
-use lb_common::layout::{Load, RING_HEADER, RingPlace, Rules, SchedulerCode, Service};
+use lb_common::layout::{DestinationRef, Load, RING_HEADER, RingPlace, Rules, SchedulerCode, Service};
+use lb_common::locality::Member;
 use lb_common::verdict::Reason;
+use lb_common::word::Word;
 
 use super::copies::Seen;
 use super::{By, Choice, Compared};
@@ -12,7 +14,7 @@ use crate::plane::applied::Applied;
 use crate::plane::desired::ServiceKey;
 
 /// Who chose for a packet that no entry chose for.
-pub(super) fn choice<S: Source>(source: &S, service: Service, seen: &Seen) -> Choice {
+pub(super) fn choice<S: Source>(source: &S, service: Service, destination: u32, seen: &Seen) -> Choice {
     // A template was found, for nothing else was looked at.
     if seen.ring.is_empty() {
         return Choice::Persistence;
@@ -27,6 +29,11 @@ pub(super) fn choice<S: Source>(source: &S, service: Service, seen: &Seen) -> Ch
             Some(SchedulerCode::Sh | SchedulerCode::Mh) => By::Client,
             Some(SchedulerCode::Dh) => By::Address,
             Some(SchedulerCode::Rr | SchedulerCode::Wrr) => By::Round,
+            Some(SchedulerCode::Lblc | SchedulerCode::Lblcr)
+                if remembered(source, service).any(|server| server.id() == destination) =>
+            {
+                return Choice::Locality;
+            }
             _ => return Choice::Scheduler,
         }
     };
@@ -37,6 +44,15 @@ pub(super) fn choice<S: Source>(source: &S, service: Service, seen: &Seen) -> Ch
         Some(slot) => Choice::Ring { slot, slots: place.slots, by },
         None => Choice::Scheduler,
     }
+}
+
+/// The real servers that the virtual server's address remembers.
+fn remembered<S: Source>(source: &S, service: Service) -> impl Iterator<Item = DestinationRef> {
+    let own = source.virtuals().get(usize::from(service.id));
+    let place = RingPlace::from_word(own.map_or(0, |own| own.locality.load()));
+    let first = place.offset.saturating_add(RING_HEADER) as usize;
+    let words = source.rings().iter().skip(first).take(place.slots as usize).map(Word::load);
+    words.filter(|word| *word != 0).map(|word| Member::from_word(word).server)
 }
 
 /// The real servers of a virtual server, by address, with the numbers that schedulers compare.

@@ -189,6 +189,27 @@ fn names_what_a_scheduler_compares() {
 }
 
 #[test]
+fn says_whether_a_real_server_serves_the_address_already() {
+    let tables = director_with(|service| service.scheduler = SchedulerCode::Lblc);
+    let asked = |port| question(&format!("192.168.4.10:{port}"), "192.168.4.15:80");
+    let said = explain(&tables, &asked(1)).unwrap();
+    assert_eq!(said.choice, Some(Choice::Scheduler));
+    assert!(
+        lines(&said).join("\n").contains("none that serves this virtual address can; the least"),
+        "{said:?}"
+    );
+    // The heavier comes first; as the second of two connections it is not the least loaded any more.
+    send(&tables, &asked(1));
+    let before = format!("{:?}{:?}", tables.rings, tables.virtuals);
+    let said = explain(&tables, &asked(2)).unwrap();
+    assert_eq!(format!("{:?}{:?}", tables.rings, tables.virtuals), before, "nothing has changed");
+    assert_eq!(said.choice, Some(Choice::Locality));
+    let text = lines(&said).join("\n");
+    assert!(text.contains("it serves this virtual address"), "{text}");
+    assert!(text.contains("192.168.4.200:80 weight 2, 1 active, 0 inactive"), "{text}");
+}
+
+#[test]
 fn tells_hashes_from_turns() {
     let hashed = director_with(|service| service.scheduler = SchedulerCode::Sh);
     let said = explain(&hashed, &question("192.168.4.10:1", "192.168.4.15:80")).unwrap();

@@ -58,6 +58,11 @@ pub fn write(
             let scheduler = virtual_server.as_ref().and_then(|server| server.scheduler);
             line("chosen by", format!("the scheduler: {}", rule(scheduler.unwrap_or_default())))?;
         }
+        Some(Choice::Locality) => line(
+            "chosen by",
+            "the scheduler: it serves this virtual address, and is not overloaded while another is idle"
+                .to_owned(),
+        )?,
         Some(Choice::Persistence) => {
             line("chosen by", "persistence: an earlier connection of the client went there".to_owned())?;
         }
@@ -108,6 +113,9 @@ fn rule(scheduler: &str) -> &'static str {
         "nq" => "one without active connections, else the least of (active plus 1) by weight",
         "fo" => "the highest weight",
         "ovf" => "the highest weight that is above its active connections",
+        "lblc" | "lblcr" => {
+            "none that serves this virtual address can; the least of (256 times active plus inactive) by weight"
+        }
         "twos" => "of two by chance, the least of (256 times active plus inactive) by weight",
         _ => "by comparison",
     }

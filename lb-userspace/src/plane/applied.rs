@@ -87,6 +87,10 @@ pub struct Applied {
     pub answers: BTreeMap<ServiceKey, AppliedAnswers>,
     /// Where packets to real servers by full NAT come from.
     pub sources: BTreeMap<DestinationRef, AppliedSources>,
+    /// Where virtual addresses remember real servers, by the ids of their virtual servers.
+    pub locality: BTreeMap<u16, RingPlace>,
+    /// The same of those that do not remember any more.
+    pub locality_left: BTreeMap<u16, RingPlace>,
     /// Networks that are let in or kept out.
     pub networks: Networks,
     /// The flags of the settings.
@@ -170,8 +174,11 @@ impl Applied {
             };
             (key, AppliedAnswers { answers, owners })
         });
+        let [locality, locality_left] = super::locality::read(store, &names);
         Self {
             services,
+            locality,
+            locality_left,
             names,
             timeouts: store.settings().timeouts.iter().map(Word::load).collect(),
             answers: answers.collect(),

@@ -152,6 +152,12 @@ fn take<S: Store>(store: &mut S, step: &Step, hops: &Hops) -> Result<(), StoreEr
                 super::sources::write(detail, *place);
             }
         }
+        Step::WriteLocality { place, from } => super::locality::write(store.rings(), *place, *from),
+        Step::Locality { service, place } => {
+            if let Some(own) = store.virtuals().get(usize::from(*service)) {
+                own.locality.publish(place.to_word());
+            }
+        }
         Step::WriteOwners { offset, owners } => {
             let words = store.rings().iter().skip(*offset as usize);
             for (number, (word, owner)) in (1..).zip(words.zip(owners)) {

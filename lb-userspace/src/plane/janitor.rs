@@ -50,6 +50,7 @@ pub fn sweep<S: Store>(store: &S, now: Ticks) -> BTreeSet<DestinationRef> {
     for sources in store.sources() {
         admission::sweep(sources, time);
     }
+    super::locality::sweep(store, now);
     if !sweep.persistent.by_schedule.is_empty() {
         for bucket in store.connections4() {
             sweep.templates::<Key4>(bucket);

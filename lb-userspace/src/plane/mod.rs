@@ -13,6 +13,7 @@ pub mod apply;
 pub mod desired;
 pub mod details;
 pub mod janitor;
+mod locality;
 pub mod plan;
 pub mod routes;
 pub mod sources;

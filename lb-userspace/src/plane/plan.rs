@@ -19,7 +19,7 @@ use lb_common::sched::{self, WrrBounds, WrrState};
 
 use super::applied::{Applied, AppliedServer, AppliedService};
 use super::desired::{Desired, DesiredServer, DesiredService, ServerKey, ServiceKey, method};
-use super::{admission, answers, sources};
+use super::{admission, answers, locality, sources};
 use order::{Entry, candidates, fitting, put_at_head, wrr};
 use space::{Ids, RingSpace};
 
@@ -66,6 +66,7 @@ pub fn plan(
     let mut lists = BTreeMap::new();
     let mut named = BTreeSet::new();
     let mut wanted_sources = BTreeMap::new();
+    let mut remembered = Vec::new();
     for (key, service) in &desired.services {
         let names = || std::iter::once(key).chain(&service.also);
         // A service goes on with the schedule that one of its names has now.
@@ -88,6 +89,7 @@ pub fn plan(
         kept.insert(schedule);
         wanted_sources.insert(schedule, &service.sources);
         lists.insert(schedule, service.admission.lists());
+        let is_same = old.is_some_and(|old| old.scheduler == Some(service.scheduler));
         let mut own = old.is_none().then_some(schedule);
         for name in names() {
             named.insert(*name);
@@ -97,6 +99,12 @@ pub fn plan(
                 (None, Some(id)) => id,
                 (None, None) => free_id()?,
             };
+            if locality::remembers(service.scheduler) {
+                let own = now.filter(|now| is_same && now.schedule == schedule);
+                let now = own.and_then(|now| applied.locality.get(&now.id)).copied();
+                let slots = locality::slots(service);
+                remembered.push(locality::Wanted { key: *name, id, schedule, slots, now });
+            }
             // Who is on standby is not a question of configuration.
             let standby = now.map_or(0, |now| now.flags & Service::STANDBY);
             let wanted = Service { id, schedule, flags: service.service_flags() | standby };
@@ -128,6 +136,9 @@ pub fn plan(
     let (sources, has_full_nat) =
         sources::steps(applied, &wanted_sources, &ahead, |words| planner.space.take_words(words))
             .map_err(|server| PlanError::NoSourceSpace { server })?;
+    let [mut remembered, mut forgotten] =
+        locality::steps(applied, remembered, |slots| planner.space.take(slots))
+            .map_err(|service| PlanError::NoLocalitySpace { service })?;
     let mut flags = flags(desired);
     if has_full_nat {
         flags |= Settings::FULL_NAT;
@@ -141,10 +152,12 @@ pub fn plan(
     steps.extend(timeouts(applied, desired));
     steps.append(&mut planner.build);
     steps.extend(sources);
+    steps.append(&mut remembered);
     steps.append(&mut lists_before);
     steps.append(&mut answers_before);
     steps.append(&mut planner.publish);
     steps.append(&mut removals);
+    steps.append(&mut forgotten);
     steps.append(&mut lists_after);
     steps.append(&mut answers_after);
     steps.extend((both != flags).then_some(Step::Flags(flags)));
@@ -375,7 +388,7 @@ impl Planner {
 /// Where the next search for ring space should start: behind the last ring that these steps write.
 pub fn ring_space_after(steps: &[Step]) -> Option<u32> {
     steps.iter().rev().find_map(|step| {
-        if let Step::WriteRing { place, .. } = step {
+        if let Step::WriteRing { place, .. } | Step::WriteLocality { place, .. } = step {
             Some(place.offset + place.slots + RING_HEADER)
         } else if let Step::WriteOwners { offset, owners } = step {
             Some(offset + u32::try_from(owners.len()).unwrap_or_default())

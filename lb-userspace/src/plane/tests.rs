@@ -171,6 +171,11 @@ fn whole(tables: &MemoryTables, grouped: bool) -> Result<(), TestCaseError> {
                 stretches.push((place.offset, place.offset + place.slots + 2));
             }
         }
+        let remembers = service.scheduler.is_some_and(super::locality::remembers);
+        for id in service.also.iter().map(|(_, id)| *id).chain([service.id]).filter(|_| remembers) {
+            let place = applied.locality.get(&id);
+            stretches.extend(place.map(|place| (place.offset, place.offset + place.slots + 2)));
+        }
         let flags = tables.settings.flags.load();
         if super::plan::needs_counts(service.words.rules) {
             prop_assert!(flags & Settings::COUNTED != 0, "{key}: connections are counted");
@@ -212,6 +217,8 @@ fn whole(tables: &MemoryTables, grouped: bool) -> Result<(), TestCaseError> {
         }
     }
     stretches.sort_unstable();
+    // Those of one address are the same.
+    stretches.dedup();
     for pair in stretches.windows(2) {
         prop_assert!(pair[0].1 <= pair[1].0, "rings overlap: {:?}", pair);
     }
@@ -244,6 +251,14 @@ proptest! {
         whole(&tables, grouped)?;
         prop_assert_eq!(reached(&tables), essence(last));
         prop_assert_eq!(plan(&Applied::read(&tables), last, LIMITS, after).unwrap(), vec![]);
+        let applied = Applied::read(&tables);
+        prop_assert!(applied.locality_left.is_empty());
+        for service in applied.services.values() {
+            let remembers = service.scheduler.is_some_and(super::locality::remembers);
+            for id in service.also.iter().map(|(_, id)| *id).chain([service.id]) {
+                prop_assert_eq!(applied.locality.contains_key(&id), remembers);
+            }
+        }
         // Nobody has connections: all that is not configured can be freed, and then nothing is left to free.
         janitor::free_retired(&tables, &Default::default()).unwrap();
         let applied = Applied::read(&tables);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lb_common::layout::{Answers, DestinationRef, RING_HEADER};
+use lb_common::layout::{Answers, DestinationRef, RING_HEADER, RingPlace};
 
 use crate::plane::applied::Applied;
 use crate::plane::sources::AppliedSources;
@@ -50,8 +50,11 @@ impl RingSpace {
             Answers::Several { offset, count } => Some((offset, offset.saturating_add(count.into()))),
         });
         let sources = applied.sources.values().filter_map(AppliedSources::stretch);
+        let length = |place: &RingPlace| place.slots.saturating_add(RING_HEADER);
+        let known = applied.locality.values();
+        let remembered = known.map(|place| (place.offset, place.offset.saturating_add(length(place))));
         Self {
-            used: used.chain(lists).chain(sources).collect(),
+            used: used.chain(lists).chain(sources).chain(remembered).collect(),
             words,
             after: if after < words { after } else { 0 },
         }

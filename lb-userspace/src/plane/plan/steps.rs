@@ -110,6 +110,20 @@ pub enum Step {
         /// The slots.
         slots: Vec<u64>,
     },
+    /// Writes what a virtual address remembers where none is in use.
+    WriteLocality {
+        /// Where.
+        place: RingPlace,
+        /// Where it was before; without slots if it is new.
+        from: RingPlace,
+    },
+    /// Says where it is.
+    Locality {
+        /// The id of the virtual server.
+        service: u16,
+        /// Where.
+        place: RingPlace,
+    },
     /// Says how connections are scheduled.
     Schedule {
         /// Its id.
@@ -227,6 +241,14 @@ pub enum PlanError {
     NoSourceSpace {
         /// Address and port.
         server: ServerKey,
+    },
+    /// The rings' table is full.
+    #[error(
+        "virtual server {service}: no room to remember the real servers of all addresses; use lblc or fewer addresses"
+    )]
+    NoLocalitySpace {
+        /// Whose.
+        service: ServiceKey,
     },
     /// The rings' table is full.
     #[error(

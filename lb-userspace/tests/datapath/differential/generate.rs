@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use lb_common::layout::{NextHop, RingPlace, Settings};
+use lb_common::layout::{NextHop, RingPlace, SchedulerCode, Settings};
 use lb_userspace::config::{OnFailure, SourceRate};
 use lb_userspace::plane::desired::Admission;
 use lb_userspace::plane::standby;
@@ -41,6 +41,8 @@ pub(super) enum Change {
     Slot(usize, u64),
     /// A service's ring.
     Ring(usize, RingPlace),
+    /// What a virtual server's address remembers.
+    Locality(usize, RingPlace),
     /// The value of an entry of the IPv4 table.
     Entry4(usize, usize, u64),
     /// Value and tag of an entry of the IPv6 table.
@@ -70,6 +72,12 @@ impl Change {
                 desired.services.values_mut().for_each(|service| service.on_failure = kind);
                 let sum = weights.iter().sum::<u32>() as usize;
                 for (number, (key, service)) in desired.services.iter_mut().enumerate() {
+                    match (number + sum) % 9 {
+                        0 => service.scheduler = SchedulerCode::Lblc,
+                        1 => service.scheduler = SchedulerCode::Lblcr,
+                        2 => service.scheduler = SchedulerCode::Wlc,
+                        _ => {}
+                    }
                     service.admission = admission(number + sum, key.address.is_ipv6());
                 }
                 side.configure(&desired, &world::hops());
@@ -89,6 +97,9 @@ impl Change {
             }
             Self::Slot(index, word) => side.store().rings()[*index].store(*word),
             Self::Ring(service, place) => side.store().schedules()[*service].ring.store(place.to_word()),
+            Self::Locality(service, place) => {
+                side.store().virtuals()[*service].locality.store(place.to_word());
+            }
             Self::Entry4(bucket, slot, value) => {
                 side.store().connections4()[*bucket].0[*slot].value.store(*value);
             }
@@ -149,12 +160,16 @@ fn sound(random: &mut Random) -> Change {
 /// A change that may leave tables that contradict each other.
 fn broken(random: &mut Random) -> Change {
     let small = |random: &mut Random, bound: usize| u32::try_from(random.below(bound)).unwrap();
-    match random.below(9) {
+    match random.below(10) {
         7 => {
             let value = if random.one_in(3) { u64::MAX } else { random.next() };
             Change::Lease(random.below(1024), random.next() & random.next() & random.next(), value)
         }
         8 => Change::Sources(random.below(LIMITS.servers), random.next() & 0x03ff_00ff_ffff_ffff),
+        9 => {
+            let place = RingPlace { offset: small(random, 128), slots: small(random, 12) };
+            Change::Locality(random.below(LIMITS.services), place)
+        }
         0 => Change::Idle(small(random, 1000)),
         1 => Change::NextHop(random.below(30), random.byte() & 15, random.byte() & random.byte() & 3),
         2 => Change::Slot(random.below(128), random.next() & random.next() & 0xff_00ff),

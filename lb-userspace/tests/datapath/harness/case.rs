@@ -32,6 +32,8 @@ pub(crate) enum Before {
     Remove(ServiceKey, Server),
     /// A virtual server was taken out.
     RemoveService(ServiceKey),
+    /// Expired connections and what else is old were removed.
+    Sweep,
     /// Retired real servers were freed although entries name them.
     Free,
     /// As many real servers were added elsewhere as there is room for, so that the next one gets a freed id.
@@ -204,6 +206,9 @@ impl Case {
                 Before::Frame(frame) => drop(side.run(&frame.bytes())),
                 Before::ForgetConnections => side.forget_connections(),
                 Before::Idle(ticks) => side.idle(*ticks),
+                Before::Sweep => {
+                    janitor::sweep(side.store(), side.now());
+                }
                 Before::Free => {
                     assert_ne!(janitor::free_retired(side.store(), &[].into()).unwrap(), 0);
                 }
@@ -343,6 +348,7 @@ fn change(desired: &mut Desired, before: &Before) {
         }
         Before::Frame(_)
         | Before::Idle(_)
+        | Before::Sweep
         | Before::Free
         | Before::Link(..)
         | Before::Standby(_)

@@ -1,5 +1,6 @@
 //! The two instances of the datapath behind one trait.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering::Relaxed;
 
 use aya::maps::{HashMap, MapData};
@@ -8,6 +9,7 @@ use lb_common::conn::{BUCKET_ENTRIES, Key, Key4, Key6, Ticks, Value};
 use lb_common::forward::forward;
 use lb_common::layout::{FragmentKey, FragmentOwner, Neighbour};
 use lb_common::lease::Lease;
+use lb_common::locality::Changed;
 use lb_common::memory::{self, MemoryTables, Sizes};
 use lb_common::packet::MemoryPacket;
 use lb_common::verdict::{Reason, Verdict};
@@ -105,6 +107,9 @@ pub(crate) trait Side {
             let words = [&schedule.ring, &schedule.scheduler, &schedule.list, &schedule.rate];
             words.into_iter().for_each(|word| word.store(0));
         }
+        for own in &store.virtuals()[..LIMITS.services] {
+            own.locality.store(0);
+        }
         self.forget_connections();
         let store = self.store();
         for detail in &store.details()[..LIMITS.servers] {
@@ -167,6 +172,12 @@ pub(crate) trait Side {
                 let time = entry.wrapping_sub(u64::from(ticks) * (Ticks::NANOSECONDS >> 8)) & SOURCE_TIME;
                 source.store(entry & !SOURCE_TIME | time);
             }
+        }
+        let places: BTreeSet<u32> =
+            Applied::read(store).locality.values().map(|place| place.offset).collect();
+        for word in places.into_iter().flat_map(|offset| store.rings().iter().skip(offset as usize).take(2)) {
+            let Changed { at, count } = Changed::from_word(word.load());
+            word.store(Changed { at: earlier(at, ticks), count }.to_word());
         }
         for (key, owner) in self.fragments() {
             let seen = earlier(Ticks::default().later(u32::try_from(owner.seen).unwrap()), ticks);

@@ -7,6 +7,7 @@ mod direct;
 mod failed;
 mod full_nat;
 mod icmp;
+mod locality;
 mod nat;
 mod nat_parts;
 mod parts;
@@ -29,6 +30,7 @@ fn all() -> Vec<Case> {
         vlan::cases(),
         parts::cases(),
         icmp::cases(),
+        locality::cases(),
         nat::cases(),
         nat_parts::cases(),
         full_nat::cases(),
