@@ -86,6 +86,7 @@ struct RealServer {
 struct Load {
     active_connections: u64,
     inactive_connections: u64,
+    persistent_connections: u64,
     connections: u64,
     packets: u64,
     bytes: u64,
@@ -125,6 +126,7 @@ pub(super) fn virtual_servers(
             load: Load {
                 active_connections: server.active,
                 inactive_connections: server.inactive,
+                persistent_connections: server.persistent,
                 connections: server.traffic.connections,
                 packets: server.traffic.packets,
                 bytes: server.traffic.bytes,
@@ -145,6 +147,7 @@ pub(super) fn virtual_servers(
             load: Load {
                 active_connections: sum(|server| server.active),
                 inactive_connections: sum(|server| server.inactive),
+                persistent_connections: sum(|server| server.persistent),
                 connections: traffic.connections,
                 packets: traffic.packets,
                 bytes: traffic.bytes,

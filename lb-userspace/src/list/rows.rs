@@ -91,7 +91,7 @@ fn entry(service: &VirtualServer, beside: &Beside, all: bool, unsorted: bool) ->
             is_unreachable: server.link == Link::Unresolved,
             active: server.active,
             inactive: server.inactive,
-            persistent: 0,
+            persistent: server.persistent,
             traffic: server.traffic,
             rate: rates.map(|rates| rates.of_server(&service.key, &server.key)).unwrap_or_default(),
             origin: beside.edits.origin_of_server(&name, server.key.socket()),

@@ -44,6 +44,8 @@ pub struct RealServer {
     pub active: u64,
     /// All its other connections that have not expired.
     pub inactive: u64,
+    /// Templates: clients, or networks of them, that persistence binds to it.
+    pub persistent: u64,
     /// Its counters.
     pub traffic: Traffic,
 }
@@ -112,7 +114,7 @@ impl Snapshot {
         let mut snapshot = Self::read_traffic(source)?;
         let counts = Counts::of(source);
         for server in snapshot.virtual_servers.iter_mut().flat_map(|service| &mut service.real_servers) {
-            [server.active, server.inactive] = counts.get(server.reference);
+            [server.active, server.inactive, server.persistent] = counts.get(server.reference);
         }
         Ok(snapshot)
     }
@@ -172,6 +174,7 @@ fn real_server<S: Source>(source: &S, server: &AppliedServer) -> RealServer {
         method: server.method,
         active: 0,
         inactive: 0,
+        persistent: 0,
         traffic: Traffic::default(),
     }
 }
@@ -210,10 +213,10 @@ pub fn open_connections<S: Source>(
     Ok(u64::try_from(open.count()).unwrap_or(u64::MAX))
 }
 
-/// Active and inactive connections by destination id, of the destination's present generation only.
+/// Active and inactive connections and templates by destination id, of the destination's present generation only.
 struct Counts {
     generations: Vec<u8>,
-    counts: Vec<[u64; 2]>,
+    counts: Vec<[u64; 3]>,
 }
 
 impl Counts {
@@ -223,25 +226,29 @@ impl Counts {
             .iter()
             .map(|destination| NextHop::from_word(destination.next_hop.load()).generation)
             .collect();
-        let mut counts = Self { counts: vec![[0; 2]; generations.len()], generations };
+        let mut counts = Self { counts: vec![[0; 3]; generations.len()], generations };
         live_connections(source, source.now()).for_each(|connection| counts.add(connection.value));
         counts
     }
 
     fn add(&mut self, value: Value) {
-        if value.state().template() {
-            return;
-        }
         let reference = value.destination();
         let id = reference.id() as usize;
         if self.generations.get(id) == Some(&reference.generation())
-            && let Some([active, inactive]) = self.counts.get_mut(id)
+            && let Some([active, inactive, templates]) = self.counts.get_mut(id)
         {
-            *(if value.state().active() { active } else { inactive }) += 1;
+            let state = value.state();
+            *(if state.template() {
+                templates
+            } else if state.active() {
+                active
+            } else {
+                inactive
+            }) += 1;
         }
     }
 
-    fn get(&self, reference: DestinationRef) -> [u64; 2] {
+    fn get(&self, reference: DestinationRef) -> [u64; 3] {
         self.counts.get(reference.id() as usize).copied().unwrap_or_default()
     }
 }

@@ -52,6 +52,37 @@ fn expired_claimed_and_foreign_entries_are_neither_counted_nor_listed() {
     assert_eq!(lines, ["TCP 00:01  CLOSE       192.168.4.10:1     192.168.4.15:80    192.168.4.100:80"]);
 }
 
+/// As in `ipvsadm -Ln --persistent-conn`, where two of three clients are bound to the heavier real server.
+#[test]
+fn templates_are_counted_for_their_real_servers() {
+    let mut director = Director::new();
+    lab(&mut director, &[80]);
+    let timeout = std::time::Duration::from_secs(20);
+    let service = director.desired.services.get_mut(&service_key(TCP, HTTP[0].1)).unwrap();
+    service.persistence = Some(crate::config::Persistence { timeout, prefix: 32 });
+    director.reach();
+    let [(id, light), (_, heavy)] =
+        HTTP.map(|(protocol, address, server)| director.find(protocol, address, server));
+    for (client, reference, state) in
+        [(10, heavy, State::TEMPLATE), (11, light, State::TEMPLATE), (12, heavy, State::NEW_TEMPLATE)]
+    {
+        director.enter(id, reference, &format!("192.168.4.{client}:0"), state, 1, 0);
+    }
+    // Neither one that has expired, nor one of a real server that had the id before.
+    director.enter(id, heavy, "192.168.4.13:0", State::TEMPLATE, 100, 0);
+    let before = DestinationRef::new(light.id(), light.generation() + 1);
+    director.enter(id, before, "192.168.4.14:0", State::TEMPLATE, 1, 0);
+    director.connect_many(HTTP[0], State::FIN_WAIT, 3).connect_many(HTTP[1], State::FIN_WAIT, 6);
+    let listing = director.list(&["--persistent-conn"]);
+    let rows = rows(&listing);
+    assert_eq!(rows["192.168.4.100:80"], ["1", "1", "0", "3"]);
+    assert_eq!(rows["192.168.4.200:80"], ["2", "2", "0", "6"]);
+    let json: serde_json::Value = serde_json::from_str(&director.list(&["--json"])).unwrap();
+    let service = &json["virtual_servers"][0];
+    assert_eq!(service["persistent_connections"], 3);
+    assert_eq!(service["real_servers"][1]["persistent_connections"], 2);
+}
+
 #[test]
 fn numbers_sort_as_numbers() {
     let mut director = Director::new();
