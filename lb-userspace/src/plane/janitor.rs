@@ -211,8 +211,9 @@ impl<S: Store> Sweep<'_, S> {
                     K::update(bucket, slot, value, value.with(State::TEMPLATE, value.seen()));
                 }
             } else if confirmed.is_some() && timeout > 0 {
-                let prolonged = u32::try_from(Ticks::of_seconds(PROLONGED_SECONDS)).unwrap_or(0).min(timeout);
-                let seen = self.now.earlier(timeout - prolonged);
+                // Also if that is more than its timeout: what was seen in the future has no age yet.
+                let prolonged = u32::try_from(Ticks::of_seconds(PROLONGED_SECONDS)).unwrap_or(0);
+                let seen = self.now.later(prolonged).earlier(timeout);
                 K::update(bucket, slot, value, value.with(value.state(), seen));
             } else if K::claim(bucket, slot, expected) {
                 K::release(bucket, slot);

@@ -8,7 +8,7 @@ use lb_userspace::config::Persistence;
 use lb_userspace::plane::desired::{Desired, DesiredService, ServiceKey};
 
 use crate::harness::case::{Before, Case, opens};
-use crate::harness::frame::{Frame, SYN, TCP};
+use crate::harness::frame::{ACK, Frame, RST, SYN, TCP};
 use crate::harness::world::{WEB1, WEB1_6, WEB2, WEB2_6, client, client6, name, vip, vip6};
 
 fn both(desired: &mut Desired, change: impl Fn(&mut DesiredService)) {
@@ -27,6 +27,15 @@ fn persist(desired: &mut Desired, [four, six]: [u8; 2]) {
 
 fn whole(desired: &mut Desired) {
     persist(desired, [32, 128]);
+}
+
+/// For less time than a template is prolonged by.
+fn shortly(desired: &mut Desired) {
+    whole(desired);
+    both(desired, |service| {
+        service.persistence =
+            service.persistence.map(|all| Persistence { timeout: Duration::from_secs(20), ..all });
+    });
 }
 
 fn networks(desired: &mut Desired) {
@@ -71,6 +80,24 @@ fn neighbour(port: u16) -> Frame {
     Frame::tcp(SocketAddr::new(ip, port), vip(8081), SYN)
 }
 
+/// A connection that is established.
+fn established(port: u16) -> [Frame; 2] {
+    [SYN, ACK].map(|flags| Frame::tcp(client(port), vip(8081), flags))
+}
+
+fn established6(port: u16) -> [Frame; 2] {
+    [SYN, ACK].map(|flags| Frame::tcp(client6(port), vip6(8081), flags))
+}
+
+/// It ends, and is gone ten seconds later.
+fn reset(port: u16) -> Frame {
+    Frame::tcp(client(port), vip(8081), RST)
+}
+
+fn ticks(seconds: u32) -> u32 {
+    u32::try_from(Ticks::of_seconds(seconds)).unwrap()
+}
+
 const SR: State = State::SYN_RECEIVED;
 
 /// So many ticks that the timeout has just not run out.
@@ -97,6 +124,28 @@ pub(super) fn cases() -> Vec<Case> {
             .before(Before::Change(whole)).after([syn(1000)]).idle(within() + 16),
         opens("IPv6: it is not good long after its timeout", syn6(1001), WEB1_6, SR)
             .before(Before::Change(whole)).after([syn6(1000)]).idle(within() + 16),
+        // `ip_vs_conn_expire`: a template that controls a connection is looked at again after 60 s.
+        opens("a template outlives its timeout while a connection by it exists", syn(1001), WEB2, SR)
+            .before(Before::Change(whole)).after(established(1000))
+            .idle(ticks(100)).before(Before::Sweep).idle(ticks(60) - 1),
+        opens("IPv6: a template outlives its timeout while a connection by it exists", syn6(1001), WEB2_6, SR)
+            .before(Before::Change(whole)).after(established6(1000))
+            .idle(ticks(100)).before(Before::Sweep).idle(ticks(60) - 1),
+        opens("and that again and again", syn(1001), WEB2, SR)
+            .before(Before::Change(whole)).after(established(1000)).idle(ticks(100)).before(Before::Sweep)
+            .idle(ticks(60)).before(Before::Sweep).idle(ticks(60)).before(Before::Sweep).idle(ticks(60) - 1),
+        opens("when its connections have ended a template ends 60 s later", syn(1001), WEB1, SR)
+            .before(Before::Change(whole)).after(established(1000)).idle(ticks(100)).before(Before::Sweep)
+            .after([reset(1000)]).idle(ticks(60)).before(Before::Sweep),
+        opens("but not before", syn(1001), WEB2, SR)
+            .before(Before::Change(whole)).after(established(1000)).idle(ticks(100)).before(Before::Sweep)
+            .after([reset(1000)]).idle(ticks(60) - 1).before(Before::Sweep),
+        opens("also if its timeout is shorter", syn(1001), WEB2, SR)
+            .before(Before::Change(shortly)).after(established(1000)).idle(ticks(20)).before(Before::Sweep)
+            .after([reset(1000)]).idle(ticks(60) - 1).before(Before::Sweep),
+        opens("and no longer if its timeout is shorter", syn(1001), WEB1, SR)
+            .before(Before::Change(shortly)).after(established(1000)).idle(ticks(20)).before(Before::Sweep)
+            .after([reset(1000)]).idle(ticks(60)).before(Before::Sweep),
         opens("a quiesced real server keeps its clients", syn(1001), WEB2, SR)
             .before(Before::Change(whole)).after([syn(1000)]).before(Before::Change(quiesced)),
         opens("expire_quiescent_template: it does not", syn(1001), WEB1, SR)
