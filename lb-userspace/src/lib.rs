@@ -21,4 +21,5 @@ pub mod plane;
 pub mod process;
 pub mod realserver;
 pub mod save;
+pub mod turns;
 pub mod vrrp;

@@ -9,6 +9,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
@@ -19,11 +20,18 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
 use tokio::process::Child;
 
+use crate::turns::Turns;
+
 #[cfg(test)]
 mod tests;
 
 /// How long a command that was asked to end (SIGTERM) may take before it is killed; keepalived's two seconds.
 pub const GRACE: Duration = Duration::from_secs(2);
+
+/// So many commands of the same program and user are started at once. Starting takes a millisecond, unless the file
+/// system of the program or the service that knows the users is gone: then no more threads than these hang in it.
+const STARTS: usize = 8;
+static STARTING: LazyLock<Turns> = LazyLock::new(Turns::default);
 
 /// So much of what a command prints is kept, in bytes.
 const MAX_OUTPUT: usize = 4096;
@@ -246,7 +254,9 @@ impl Run<'_> {
         command.stdin(Stdio::null()).stdout(writer.try_clone().map_err(failed)?).stderr(writer);
         command.process_group(0).current_dir("/");
         let user = self.script.user.clone();
+        let turn = STARTING.take(&format!("{program} {user:?}"), STARTS).await;
         let start = tokio::task::spawn_blocking(move || {
+            let _until_started = turn;
             if let Some(name) = user {
                 let found = User::from_name(&name)
                     .map_err(|errno| RunError::User { name: name.clone(), source: errno.into() })?;

@@ -1,5 +1,7 @@
 //! Health checks on the first director, and what it says of them.
 
+use std::net::IpAddr;
+
 use anyhow::Context;
 use serde_json::Value;
 
@@ -80,5 +82,51 @@ pub fn until_removed(lab: &Lab, node: Node) -> anyhow::Result<()> {
     let address = lab.address(node, Family::V4).context("no such node")?.to_string();
     let is_gone = || lbctl(lab, "list").is_ok_and(|text| !text.contains(&address));
     anyhow::ensure!(wait_until(patience(20), is_gone), "{node} stays: {}", lbctl(lab, "list")?);
+    Ok(())
+}
+
+/// State and last result of each check of the first real server, when all have one.
+///
+/// # Errors
+/// Some has none for too long.
+pub fn results(lab: &Lab) -> anyhow::Result<Vec<(String, String)>> {
+    let mut found = Vec::new();
+    let are_there = || {
+        let report = report(lab).unwrap_or_default();
+        let rows = report["virtual_servers"][0]["real_servers"][0]["checks"].as_array();
+        let rows = rows.map_or(&[] as &[Value], Vec::as_slice);
+        let row = |row: &Value| Some((row["state"].as_str()?.to_owned(), row["result"].as_str()?.to_owned()));
+        found = rows.iter().filter_map(row).collect();
+        !found.is_empty() && found.len() == rows.len()
+    };
+    anyhow::ensure!(wait_until(patience(30), are_there), "not every check has a result: {found:?}");
+    Ok(found)
+}
+
+/// The real servers in the tables of the first virtual server, with their weights, by address.
+///
+/// # Errors
+/// It cannot be listed.
+pub fn weights(lab: &Lab) -> anyhow::Result<Vec<(IpAddr, u64)>> {
+    let list: Value = serde_json::from_str(&lbctl(lab, "list --json")?)?;
+    let servers = list.pointer("/virtual_servers/0/real_servers").and_then(Value::as_array);
+    let entry = |it: &Value| Some((it["address"].as_str()?.parse().ok()?, it["weight"].as_u64()?));
+    let mut all: Vec<_> = servers.into_iter().flatten().filter_map(entry).collect();
+    all.sort_unstable();
+    Ok(all)
+}
+
+/// Waits until the tables of the first virtual server have these real servers with these weights.
+///
+/// # Errors
+/// It takes too long.
+pub fn until_weights(lab: &Lab, expected: &[(Node, u64)]) -> anyhow::Result<()> {
+    let expected = expected
+        .iter()
+        .map(|(node, weight)| anyhow::Ok((lab.address(*node, Family::V4).context("no such node")?, *weight)));
+    let mut expected = expected.collect::<anyhow::Result<Vec<_>>>()?;
+    expected.sort_unstable();
+    let are_there = || weights(lab).is_ok_and(|weights| weights == expected);
+    anyhow::ensure!(wait_until(patience(60), are_there), "{expected:?} never comes: {:?}", weights(lab)?);
     Ok(())
 }

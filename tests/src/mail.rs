@@ -1,7 +1,7 @@
 //! A mail server that keeps what it gets.
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -10,19 +10,27 @@ use anyhow::Context as _;
 use crate::lab::Lab;
 use crate::topology::Node;
 
-/// Listens at port 25 of a node's loopback address as long as the test runs.
+/// Listens at port 25 of an address of a node's as long as the test runs.
 #[derive(Debug)]
 pub struct MailServer {
     lines: Arc<Mutex<Vec<String>>>,
 }
 
 impl MailServer {
-    /// Starts it on `node`.
+    /// Starts it on `node`'s loopback address.
     ///
     /// # Errors
     /// The port is taken.
     pub fn start(lab: &Lab, node: Node) -> anyhow::Result<Self> {
-        let listener = lab.enter(node, || TcpListener::bind("127.0.0.1:25"))?.context("port 25")?;
+        Self::start_at(lab, node, Ipv4Addr::LOCALHOST.into())
+    }
+
+    /// Starts it on an address that `node` has.
+    ///
+    /// # Errors
+    /// It does not have it, or the port is taken.
+    pub fn start_at(lab: &Lab, node: Node, address: IpAddr) -> anyhow::Result<Self> {
+        let listener = lab.enter(node, || TcpListener::bind((address, 25)))?.context("port 25")?;
         let lines = Arc::default();
         let kept = Arc::clone(&lines);
         thread::spawn(move || {

@@ -110,6 +110,8 @@ mod as_root {
                     "down",
                     "TLS: the certificate is for www.example.org, not for mail.example.org",
                 ),
+                (format!("{plain}, sni = \"other.example.org\""), "down", "HTTP 421 in "),
+                (format!("{elsewhere}, sni = \"www.example.org\", {own}"), "up", "HTTP 200 in "),
                 (format!("{plain}, {own}"), "up", "HTTP 200 in "),
             ] {
                 fs::write(&file, config.to_string().replace(plain, &check))?;

@@ -1,18 +1,24 @@
-//! What 10,000 health checks every 6 seconds cost, and whether any of them is late.
+//! What the health checks of 10,000 real servers every 6 seconds cost, and whether any of them is late: TCP alone, HTTP
+//! alone, and TCP together with the path check of direct routing.
 
 use std::fmt::Write as _;
 use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use lb_userspace::config::Config;
 use lb_userspace::health::Health;
+use lb_userspace::health::probe::PathProbe;
 use lb_userspace::health::report::Report;
 use lb_userspace::notify;
+use lb_userspace::path::Prober;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
+
+use crate::segment::{Segment, enter};
 
 /// Virtual servers, and real servers of each.
 const SERVICES: u32 = 100;
@@ -23,24 +29,46 @@ const MEASURED: Duration = Duration::from_secs(30);
 /// Clock ticks in a second, `USER_HZ` of every Linux.
 const TICKS: f64 = 100.0;
 
-/// TCP and HTTP checks, one after the other.
+/// All three, one after the other.
 ///
 /// # Errors
 ///
 /// There is no server to be had, or not every check passes.
 pub(crate) fn run() -> Result<Vec<Value>> {
     // The server answers from another thread, whose time does not count.
-    let (ready, port) = std::sync::mpsc::channel();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::spawn(move || runtime.block_on(serve(&ready)));
-    let port = port.recv().context("there is no server")?;
-    ["tcp", "http"].into_iter().map(|kind| measure(kind, port)).collect()
+    let port = server(0)?;
+    let rows = ["tcp", "http"].into_iter().map(|kind| {
+        let connect = |service| format!("{{ type = \"{kind}\", connect = \"127.0.1.{service}:{port}\" }}");
+        measure(kind, &configuration(connect)?, None)
+    });
+    let mut rows = rows.collect::<Result<Vec<_>>>()?;
+    rows.push(paths()?);
+    Ok(rows)
 }
 
-/// Answers every request with an empty page, on every local address, and says on which port.
-async fn serve(ready: &std::sync::mpsc::Sender<u16>) -> Result<()> {
-    let listener = TcpListener::bind("0.0.0.0:0").await?;
-    ready.send(listener.local_addr()?.port())?;
+/// Each real server is asked as a client would, and as its own.
+fn paths() -> Result<Value> {
+    let segment = Segment::new(SERVICES)?;
+    enter(&segment.servers, || server(80))??;
+    let config = configuration(|_| "{ type = \"tcp\" }, { type = \"path\" }".to_owned())?;
+    let (_kept, resolutions) = watch::channel(segment.resolutions(SERVICES, SERVERS)?);
+    let prober = Arc::new(Prober::new(resolutions));
+    enter(&segment.director, || measure("tcp and path", &config, Some(prober)))?
+}
+
+/// Answers every request with an empty page, on every address of the calling thread's network namespace. Returns the
+/// port, which is any for 0.
+fn server(port: u16) -> Result<u16> {
+    let listener = std::net::TcpListener::bind(("0.0.0.0", port))?;
+    listener.set_nonblocking(true)?;
+    let port = listener.local_addr()?.port();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::spawn(move || runtime.block_on(serve(listener)));
+    Ok(port)
+}
+
+async fn serve(listener: std::net::TcpListener) -> Result<()> {
+    let listener = TcpListener::from_std(listener)?;
     // A connection that was reset before it was taken is no error of the listener's.
     loop {
         let Ok((mut stream, _)) = listener.accept().await else { continue };
@@ -55,13 +83,15 @@ async fn serve(ready: &std::sync::mpsc::Sender<u16>) -> Result<()> {
     }
 }
 
-fn configuration(kind: &str, port: u16) -> Result<Config> {
+/// `checks` are those of the real servers of a virtual server.
+fn configuration(checks: impl Fn(u32) -> String) -> Result<Config> {
     let mut text = String::from("director = { interfaces = [\"lo\"], router_id = \"bench\" }\n");
     for service in 0..SERVICES {
+        let checks = checks(service);
         writeln!(
             text,
-            "[[virtual_server]]\naddress = \"192.0.2.{service}:80\"\ncheck_interval = \"6s\"\n\
-             check = [{{ type = \"{kind}\", connect = \"127.0.1.{service}:{port}\" }}]\nreal_server = ["
+            "[[virtual_server]]\naddress = \"192.0.2.{service}:80\"\ncheck_interval = \"6s\"\ncheck = [{checks}]\n\
+             real_server = ["
         )?;
         for server in 0..SERVERS {
             writeln!(text, "{{ address = \"198.51.{service}.{server}\" }},")?;
@@ -71,13 +101,12 @@ fn configuration(kind: &str, port: u16) -> Result<Config> {
     Config::parse("bench", &text).context("the configuration of the measurement")
 }
 
-fn measure(kind: &str, port: u16) -> Result<Value> {
-    let config = configuration(kind, port)?;
+fn measure(kind: &str, config: &Config, path: Option<Arc<dyn PathProbe>>) -> Result<Value> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let service = notify::Service::start(&config);
-        let health = Health::start(service.notifier().clone(), None)?;
-        health.configure(&config, None).await;
+        let service = notify::Service::start(config);
+        let health = Health::start(service.notifier().clone(), path)?;
+        health.configure(config, None).await;
         let mut news = health.news();
         while !health.ready() {
             news.changed().await;
@@ -95,8 +124,9 @@ fn measure(kind: &str, port: u16) -> Result<Value> {
             report.virtual_servers.iter().flat_map(|it| &it.real_servers).filter(|it| it.state != "up");
         let down = down.count();
         anyhow::ensure!(down == 0, "{down} {kind} checks do not pass: {}", example(&report));
+        let checks = report.virtual_servers.iter().flat_map(|it| &it.real_servers).map(|it| it.checks.len());
         Ok(json!({
-            "kind": kind, "checks": SERVICES * SERVERS, "interval_seconds": INTERVAL.as_secs(),
+            "kind": kind, "checks": checks.sum::<usize>(), "interval_seconds": INTERVAL.as_secs(),
             "measured_seconds": wall, "core": seconds / wall, "max_delay_seconds": report.max_delay,
         }))
     })

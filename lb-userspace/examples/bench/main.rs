@@ -7,6 +7,7 @@ mod checks;
 mod control;
 mod frames;
 mod measure;
+mod segment;
 mod subjects;
 
 use std::fs;

@@ -186,7 +186,7 @@ fn connect(asked: &Asked<'_>, word: &str, report: &mut Report) -> Result<Option<
         }
         Field::Given(text, span) => match address::parse(text) {
             Ok(written) => {
-                let same = asked.target.map(|(_, port)| port).or(port);
+                let same = asked.target.map(|(_, port)| port).filter(|port| *port != 0).or(port);
                 (written.address, written.port.or(same).unwrap_or_default(), span)
             }
             Err(Problem { message, help }) => {

@@ -119,7 +119,7 @@ impl Director {
         let paths = path::Paths::start(&config, resolutions.clone());
         let asks: Arc<dyn PathProbe> = Arc::new(paths.prober().apart());
         let health = Health::start(notifications.notifier().clone(), Some(asks)).context("health checks")?;
-        let left = Left::of(&Applied::read(&loaded.tables));
+        let left = Left::of(&Applied::read(&loaded.tables)).but_for(&orders);
         health.configure(&config, Some(left)).await;
         let mut director = Self {
             source,

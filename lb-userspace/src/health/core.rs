@@ -378,8 +378,12 @@ impl ServiceEntry {
     /// In the order of the configuration.
     pub(super) fn views(&self) -> impl Iterator<Item = ServerView> {
         self.config.real_servers.iter().map(|real| match self.servers.get(&server_key(real)) {
-            Some(entry) => ServerView { is_up: entry.state.is_up(), share: entry.state.share() },
-            None => ServerView { is_up: true, share: server::Share::default() },
+            Some(entry) => ServerView {
+                is_up: entry.state.is_up(),
+                was_up: entry.state.was_up(),
+                share: entry.state.share(),
+            },
+            None => ServerView { is_up: true, was_up: true, share: server::Share::default() },
         })
     }
 }

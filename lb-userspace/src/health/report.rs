@@ -123,7 +123,8 @@ fn service_row(core: &Core, service: &ServiceEntry, now: Now, clock: SystemTime)
     let sorry = config.health.sorry_server.as_ref().filter(|_| !service.has_quorum);
     let rows = config.real_servers.iter().filter_map(|real| {
         let entry = service.servers.get(&super::view::server_key(real))?;
-        let in_rotation = sorry.is_none() && (entry.state.is_up() || panic);
+        let is_kept = panic && entry.state.was_up();
+        let in_rotation = sorry.is_none() && (entry.state.is_up() || is_kept);
         Some(server_row(core, entry, in_rotation, now, clock))
     });
     ServiceRow {

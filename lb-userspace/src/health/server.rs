@@ -58,6 +58,8 @@ pub struct State {
     /// What a check without a result counts as.
     assumed: bool,
     up: bool,
+    /// Whether it has ever been up, or began so.
+    was_up: bool,
     /// Whether a result has ever taken it down.
     fell: bool,
     /// Since when its weight grows, and the steps that are over.
@@ -110,6 +112,7 @@ impl State {
             inputs: vec![Input::default(); checks],
             assumed,
             up,
+            was_up: up,
             fell: false,
             rising: None,
             part: STEPS,
@@ -126,6 +129,11 @@ impl State {
     /// Whether it is up.
     pub fn is_up(&self) -> bool {
         self.up
+    }
+
+    /// Whether it has ever been up, or began so: only then it can be kept in rotation.
+    pub fn was_up(&self) -> bool {
+        self.was_up
     }
 
     /// How much of its weight it has.
@@ -156,6 +164,7 @@ impl State {
                     Standing::Down => false,
                 }
             });
+        self.was_up |= self.up;
         self.change =
             self.inputs.iter().zip(&health.checks).map(|(input, check)| change(input, check, weight)).sum();
         if !self.up {

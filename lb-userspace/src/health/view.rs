@@ -30,6 +30,8 @@ pub struct ServiceView {
 pub struct ServerView {
     /// Whether it is up.
     pub is_up: bool,
+    /// Whether it has ever been: in panic, who has `alpha` and was not seen yet stays out.
+    pub was_up: bool,
     /// How much of its weight it has.
     pub share: Share,
 }
@@ -68,7 +70,7 @@ impl View {
             if is_changed {
                 let views = server.real_servers.iter().map(|real| {
                     let known = service.servers.get(&server_key(real)).copied();
-                    known.unwrap_or(ServerView { is_up: true, share: Share::default() })
+                    known.unwrap_or(ServerView { is_up: true, was_up: true, share: Share::default() })
                 });
                 let census = census(server, views);
                 service.has_quorum &= service::quorum(true, &server.health, census);
@@ -105,7 +107,7 @@ impl Rotation {
         let view = |real: &RealServer| {
             let view = known.and_then(|known| known.servers.get(&server_key(real)).copied());
             let initial = !real.health.alpha || real.health.checks.is_empty();
-            view.unwrap_or(ServerView { is_up: initial, share: Share::default() })
+            view.unwrap_or(ServerView { is_up: initial, was_up: initial, share: Share::default() })
         };
         let views: Vec<ServerView> = server.real_servers.iter().map(view).collect();
         let census = census(server, views.iter().copied());
@@ -130,7 +132,7 @@ impl Rotation {
         service.servers.retain_mut(|entry| {
             let Some((real, view)) = known.get(&entry.key) else { return true };
             // Who is kept in although it failed keeps its connections, too.
-            entry.failed = !view.is_up && (has_sorry || !self.panics);
+            entry.failed = !view.is_up && (has_sorry || !self.panics || !view.was_up);
             if has_sorry || entry.failed {
                 entry.weight = 0;
                 // Only what is in the tables can have its connections ended there.

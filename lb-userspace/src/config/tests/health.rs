@@ -318,7 +318,9 @@ fn a_virtual_server_of_any_port_needs_a_port_to_check() {
     for (check, port) in [
         ("type = \"tcp\", connect = \":22\"", 22),
         ("type = \"smtp\"", 25),
+        ("type = \"smtp\", connect = \"192.168.4.9\"", 25),
         ("type = \"dns\"", 53),
+        ("type = \"dns\", connect = \"192.168.4.9:5353\"", 5353),
         ("type = \"ping\"", 0),
         ("type = \"path\"", 0),
     ] {

@@ -9,12 +9,13 @@ use crate::config::{Config, RealServer, VirtualServer};
 use crate::health::check::{self, Now};
 use crate::health::server::{self, Event, Input};
 use crate::health::view::{server_key, service_key};
+use crate::orders::Orders;
 use crate::plane::applied::Applied;
 use crate::plane::desired::{ServerKey, ServiceKey};
 
 /// The virtual servers and weights of real servers that an earlier daemon left in the tables. Who is not among them,
-/// or has a weight of 0 that is not configured, was down, and is until its checks pass: a restart lets nobody in who
-/// was out.
+/// or has a weight of 0 that is not configured, was down, and is until its checks pass; who is, was up, also if it
+/// has `alpha`. So a restart lets nobody in who was out, and takes nobody out who was in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tables {
     /// By virtual server.
@@ -30,10 +31,23 @@ impl Tables {
         Self { services: services.collect() }
     }
 
-    fn had(&self, service: &ServiceKey, real: &RealServer) -> bool {
-        // Nothing is known of a virtual server that is not there: it begins.
-        let Some(servers) = self.services.get(service) else { return true };
-        servers.get(&server_key(real)).is_some_and(|weight| *weight > 0 || real.weight == 0)
+    /// The same, but whoever an order keeps out counts as in: then the tables do not say whether he had failed.
+    #[must_use]
+    pub fn but_for(mut self, orders: &Orders) -> Self {
+        for (service, server, order) in orders.iter() {
+            if let Some(servers) = self.services.get_mut(service)
+                && (order.held.is_some() || order.weight == Some(0))
+            {
+                servers.insert(*server, 1);
+            }
+        }
+        self
+    }
+
+    /// Whether a real server was in; `None`: nothing is known of the virtual server, it begins.
+    fn had(&self, service: &ServiceKey, real: &RealServer) -> Option<bool> {
+        let servers = self.services.get(service)?;
+        Some(servers.get(&server_key(real)).is_some_and(|weight| *weight > 0 || real.weight == 0))
     }
 }
 
@@ -86,7 +100,13 @@ impl Core {
     ) -> ServiceEntry {
         let (mut old, has_quorum, since) = match before {
             Some(before) => (before.servers, before.has_quorum, before.since),
-            None => (BTreeMap::new(), !config.health.alpha, now),
+            None => {
+                // One with a quorum had real servers in the tables; whether they are enough is counted.
+                let had = tables.is_some_and(|tables| {
+                    config.real_servers.iter().any(|real| tables.had(&key, real) == Some(true))
+                });
+                (BTreeMap::new(), had || !config.health.alpha, now)
+            }
         };
         let mut servers = BTreeMap::new();
         for real in &config.real_servers {
@@ -94,7 +114,8 @@ impl Core {
             let entry = match old.remove(&name) {
                 Some(before) => self.changed(key, real, before, now, actions),
                 None => {
-                    let assumed = !real.health.alpha && tables.is_none_or(|tables| tables.had(&key, real));
+                    let had = tables.and_then(|tables| tables.had(&key, real));
+                    let assumed = had.unwrap_or(!real.health.alpha);
                     let checks = real.health.checks.iter().enumerate();
                     let checks: Vec<CheckId> =
                         checks.map(|(index, check)| self.begin(key, name, index, check, now)).collect();

@@ -16,7 +16,7 @@ mod tests;
 mod tls;
 mod udp;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,6 +30,7 @@ pub(crate) use self::tls::read_authorities;
 use super::check::Verdict;
 use super::core::{Outcome, Target};
 use crate::config::checks::ProbeKind;
+use crate::turns::Turns;
 
 /// How a probe ended.
 pub type Found = Result<Passed, Problem>;
@@ -119,8 +120,8 @@ pub struct Context {
     path: Option<Arc<dyn PathProbe>>,
     tls: tls::Configurations,
     regexes: Mutex<HashMap<String, Regex>>,
-    /// Files and programs that somebody still waits for, on a thread that may hang.
-    busy: Arc<Mutex<HashSet<String>>>,
+    /// Of files and programs that may hang.
+    turns: Turns,
 }
 
 impl Context {
@@ -145,28 +146,6 @@ impl Context {
         let regex = Regex::new(pattern).map_err(|error| Problem::Inconclusive(error.to_string()))?;
         regexes.insert(pattern.to_owned(), regex.clone());
         Ok(regex)
-    }
-
-    /// Marks what may hang, unless it hangs already.
-    fn occupy(&self, what: &str) -> Result<Busy, Problem> {
-        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        if !busy.insert(what.to_owned()) {
-            return Err(Problem::failed("the last one still hangs"));
-        }
-        Ok(Busy { what: what.to_owned(), all: Arc::clone(&self.busy) })
-    }
-}
-
-/// Something that may hang; free when dropped.
-#[derive(Debug)]
-struct Busy {
-    what: String,
-    all: Arc<Mutex<HashSet<String>>>,
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.what);
     }
 }
 

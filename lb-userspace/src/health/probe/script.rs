@@ -1,6 +1,6 @@
 //! `script`: a command exits with 0; as keepalived's MISC_CHECK.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Context, Found, Passed, Problem, shown, timed_out};
 use crate::health::core::Target;
@@ -22,16 +22,20 @@ fn environment(target: &Target) -> Vec<(String, String)> {
 
 pub(super) async fn ask(target: &Target, script: &Script, weight_by_exit: bool, context: &Context) -> Found {
     let timeout = target.check.timing.timeout;
-    let busy = context.occupy(&format!("{} {} {:?}", target.service, target.server, script.words))?;
+    let begun = Instant::now();
+    let name = format!("{} {} {:?}", target.service, target.server, script.words);
+    let turn = tokio::time::timeout(timeout, context.turns.take(&name, 1)).await;
+    let turn = turn.map_err(|_elapsed| Problem::failed("the last one still hangs"))?;
+    let left = timeout.saturating_sub(begun.elapsed());
     let (script, environment) = (script.clone(), environment(target));
     // On a task of its own, which ends the command properly when its time is over; that is not waited for.
     let run = tokio::spawn(async move {
-        let run = Run { script: &script, arguments: Vec::new(), environment, timeout };
+        let run = Run { script: &script, arguments: Vec::new(), environment, timeout: left };
         let outcome = run.to_end().await;
-        drop(busy);
+        drop(turn);
         outcome
     });
-    let outcome = match tokio::time::timeout(timeout + Duration::from_millis(100), run).await {
+    let outcome = match tokio::time::timeout(left + Duration::from_millis(100), run).await {
         Err(_elapsed) => return Err(Problem::Failed(timed_out(timeout))),
         Ok(Err(gone)) => return Err(Problem::Inconclusive(gone.to_string())),
         Ok(Ok(outcome)) => outcome,

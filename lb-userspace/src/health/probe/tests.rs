@@ -357,14 +357,55 @@ async fn files() {
     }
 }
 
+/// One file serves many real servers, whose checks come together.
+#[tokio::test]
+async fn many_read_one_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("weight");
+    std::fs::write(&path, "0").unwrap();
+    let context = Context::default();
+    let check = format!("type = \"file\", file = \"{}\"", path.display());
+    let target = target(SocketAddr::new(LOCAL, 80), &check);
+    let outcomes = futures_util::future::join_all((0..100).map(|_| make(&target, &context))).await;
+    assert!(outcomes.iter().all(|outcome| outcome.verdict == Verdict::Passed), "{outcomes:?}");
+}
+
+#[tokio::test]
+async fn a_fifo_is_not_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("fifo");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let check = format!("type = \"file\", file = \"{}\"", path.display());
+    assert_eq!(made(SocketAddr::new(LOCAL, 80), &check).await, (Verdict::Passed, "it says 0".to_owned()));
+}
+
+/// Of a file that hangs nothing is asked again, of a script neither; whatever else is asked goes on.
 #[tokio::test]
 async fn what_hangs_is_not_asked_again() {
     let context = Context::default();
-    let first = context.occupy("/mnt/gone").unwrap();
-    assert_eq!(context.occupy("/mnt/gone").unwrap_err(), Problem::failed("the last one still hangs"));
-    assert!(context.occupy("/mnt/other").is_ok());
-    drop(first);
-    assert!(context.occupy("/mnt/gone").is_ok());
+    let file = |path: &str| {
+        let check = format!("type = \"file\", file = \"{path}\", timeout = \"50ms\"");
+        target(SocketAddr::new(LOCAL, 80), &check)
+    };
+    let hangs = context.turns.take("/nonexistent/gone", 1).await;
+    let outcome = make(&file("/nonexistent/gone"), &context).await;
+    assert_eq!((outcome.verdict, outcome.text.as_str()), (Verdict::Failed, "timed out after 50 ms"));
+    assert_eq!(make(&file("/nonexistent/other"), &context).await.verdict, Verdict::Passed);
+    drop(hangs);
+    assert_eq!(make(&file("/nonexistent/gone"), &context).await.verdict, Verdict::Passed);
+
+    // It ignores SIGTERM, so that it is there until SIGKILL.
+    let script = |text: &str| {
+        let check = format!(
+            "type = \"script\", timeout = \"100ms\", command = \"sh -c 'trap : TERM; while {text}; do sleep 0.01; done'\""
+        );
+        target(SocketAddr::new(LOCAL, 80), &check)
+    };
+    let outcome = make(&script("true"), &context).await;
+    assert_eq!(outcome.text, "timed out after 100 ms");
+    let outcome = make(&script("true"), &context).await;
+    assert_eq!((outcome.verdict, outcome.text.as_str()), (Verdict::Failed, "the last one still hangs"));
+    assert_eq!(make(&script("false"), &context).await.verdict, Verdict::Passed);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::Config;
+use crate::orders::{Change, Orders};
 
 const ALL: fn(&Target) -> Verdict = |_| Verdict::Passed;
 const NONE: fn(&Target) -> Verdict = |_| Verdict::Failed;
@@ -267,6 +268,54 @@ fn a_restart_lets_nobody_in_who_was_out() {
     // A virtual server that was not there begins as any.
     let tables = Tables::default();
     assert_eq!(World::with(config(&text), Some(&tables)).rotation(), [(1, 1), (2, 1), (3, 1)]);
+}
+
+#[test]
+fn a_restart_takes_nobody_out_who_was_in() {
+    let text = web("alpha = true\nquorum = 2\nsorry_server = \"192.168.4.9\"", 3);
+    let mut before = World::new(&text);
+    before.run(SECONDS(3), but(&[2]));
+    assert_eq!(before.rotation(), [(1, 1), (3, 1)]);
+    let service = crate::health::view::service_key(&before.config.virtual_servers[0]);
+    let key = |n: u8| ServerKey { address: IpAddr::from([192, 168, 4, n]), port: 80 };
+    let left = before.rotation().into_iter().map(|(n, weight)| (key(n), weight)).collect();
+    let tables = Tables { services: BTreeMap::from([(service, left)]) };
+    let mut after = World::with(config(&text), Some(&tables));
+    assert_eq!(after.rotation(), before.rotation());
+    assert_eq!(after.news(), ["begins up"]);
+    after.run(SECONDS(3), but(&[2]));
+    assert_eq!(after.rotation(), before.rotation());
+    assert_eq!(after.news(), [""; 0]);
+}
+
+/// Who was out by order has a weight of 0 in the tables, which says nothing of its health.
+#[test]
+fn a_restart_does_not_take_an_order_for_a_failure() {
+    let text = web("quorum = 2\nsorry_server = \"192.168.4.9\"", 2);
+    let service = crate::health::view::service_key(&config(&text).virtual_servers[0]);
+    let key = |n: u8| ServerKey { address: IpAddr::from([192, 168, 4, n]), port: 80 };
+    let tables = Tables { services: BTreeMap::from([(service, BTreeMap::from([(key(1), 1), (key(2), 0)]))]) };
+    assert_eq!(World::with(config(&text), Some(&tables)).news(), ["begins down"], "it had failed");
+    let mut orders = Orders::default();
+    orders.change((service, key(2)), Change::Drain { keep_persistent: false }, 0).unwrap();
+    let mut world = World::with(config(&text), Some(&tables.but_for(&orders)));
+    world.run(SECONDS(3), ALL);
+    assert_eq!(world.news(), ["begins up"]);
+}
+
+#[test]
+fn in_panic_nobody_is_let_in_who_was_not_seen() {
+    let mut world = World::new(&web("alpha = true\nmin_up = 75", 3));
+    assert_eq!(world.rotation(), []);
+    // .3 was never seen; .1 and .2 are kept though they fail.
+    world.run(SECONDS(3), but(&[3]));
+    assert_eq!(world.rotation(), [(1, 1), (2, 1)]);
+    world.run(SECONDS(3), NONE);
+    assert_eq!(world.rotation(), [(1, 1), (2, 1)]);
+    world.run(SECONDS(3), but(&[1, 2]));
+    assert_eq!(world.rotation(), [(1, 1), (2, 1), (3, 1)]);
+    world.run(SECONDS(3), NONE);
+    assert_eq!(world.rotation(), [(1, 1), (2, 1), (3, 1)]);
 }
 
 #[test]
