@@ -136,7 +136,7 @@ fn measure(kind: &str, config: &Config, path: Option<Arc<dyn PathProbe>>) -> Res
 fn example(report: &Report) -> String {
     let servers = report.virtual_servers.iter().flat_map(|it| &it.real_servers);
     let found =
-        servers.filter(|it| it.state != "up").flat_map(|it| &it.checks).find_map(|it| it.result.clone());
+        servers.flat_map(|it| &it.checks).filter(|it| it.state != "up").find_map(|it| it.result.clone());
     found.unwrap_or_default()
 }
 

@@ -27,8 +27,8 @@ const AGAIN: Duration = Duration::from_secs(3);
 const TOGETHER: Duration = Duration::from_millis(200);
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// So many are asked at once.
-const AT_ONCE: usize = 64;
+/// So many are asked at once: as many as are asked within [`TIMEOUT`] if none of them answers, and some more.
+const AT_ONCE: usize = 512;
 /// So many answers in a row make a state.
 const ENOUGH: u32 = 2;
 

@@ -17,6 +17,8 @@
 
 pub mod advice;
 pub mod claims;
+mod listener;
+mod own;
 mod packet;
 mod prober;
 mod report;

@@ -1,30 +1,24 @@
 //! Asks a real server as a client of the VIP would.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use lb_common::net::{ethertype, protocol};
-use socket2::{Domain, Socket, Type};
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use lb_common::net::protocol;
+use tokio::sync::watch;
 
 use super::advice::remedy;
-use super::packet::{Answer, FILTER4, FILTER6, Heard, Say, Way, frame, read};
+use super::listener::{Held, Listeners};
+use super::own::OwnAddresses;
+use super::packet::{Answer, Heard, Say, Way, frame};
 use crate::health::core::Target;
 use crate::health::probe::{Found, Passed, PathProbe, Problem};
-use crate::net::frames::Frames;
 use crate::net::neighbours::{Reason, Resolution, Resolutions};
-use crate::net::netlink::{Address, Netlink, NetlinkError};
 
 /// A packet that nothing answers is sent again after so long.
 const REPEAT: Duration = Duration::from_secs(1);
-/// The host's addresses are read again after so long.
-const ADDRESSES_LAST: Duration = Duration::from_secs(5);
 
 /// Which real server, as whose client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -105,22 +99,14 @@ impl fmt::Display for Finding {
 #[derive(Clone, Debug)]
 pub struct Prober {
     resolutions: watch::Receiver<Resolutions>,
-    /// IPv4, IPv6.
-    listeners: Arc<Mutex<[Weak<Listener>; 2]>>,
-    own: Arc<tokio::sync::Mutex<Own>>,
-}
-
-/// This host's addresses, and who reads them.
-#[derive(Debug, Default)]
-struct Own {
-    netlink: Option<Netlink>,
-    addresses: Option<(Instant, Arc<[Address]>)>,
+    listeners: Listeners,
+    own: OwnAddresses,
 }
 
 impl Prober {
     /// One that finds Ethernet addresses in `resolutions`.
     pub fn new(resolutions: watch::Receiver<Resolutions>) -> Self {
-        Self { resolutions, listeners: Arc::default(), own: Arc::default() }
+        Self { resolutions, listeners: Listeners::default(), own: OwnAddresses::default() }
     }
 
     /// Another one, for a thread with a runtime of its own, that shares nothing but what is known of the neighbours.
@@ -139,7 +125,7 @@ impl Prober {
             Some(Resolution::Unresolved { reason }) => return Finding::Unresolved(reason),
             None => return Finding::Unresolved(Reason::Incomplete),
         };
-        let from = match self.own_address(question).await {
+        let from = match self.own.to_ask(question).await {
             Ok(Some(from)) => from,
             Ok(None) => {
                 return Finding::Unable(format!(
@@ -160,7 +146,7 @@ impl Prober {
         let begun = Instant::now();
         let is_tcp = question.protocol == protocol::TCP && question.port != 0;
         let held = Held::port(way.from, is_tcp)?;
-        let listener = self.listener(way.from)?;
+        let listener = self.listeners.get(way.from)?;
         let mut asked = listener.register(way.from, held.port);
         let deadline = begun + question.timeout;
         let (from_port, to_port) = (held.port, question.port);
@@ -211,47 +197,6 @@ impl Prober {
                 });
             }
         }
-    }
-
-    /// The director's own address that the real server can answer to: not the VIP.
-    async fn own_address(&self, question: &Question) -> Result<Option<IpAddr>, String> {
-        let addresses = self.addresses().await?;
-        Ok(choose(&addresses, question))
-    }
-
-    async fn addresses(&self) -> Result<Arc<[Address]>, String> {
-        // One at a time: the kernel refuses a second dump on the same socket, and the first one's answer serves all.
-        let mut own = self.own.lock().await;
-        if let Some((read, addresses)) = &own.addresses
-            && read.elapsed() < ADDRESSES_LAST
-        {
-            return Ok(Arc::clone(addresses));
-        }
-        let in_words = |error: NetlinkError| format!("{:#}", anyhow::Error::new(error));
-        let netlink = match own.netlink.take() {
-            Some(netlink) => netlink,
-            None => Netlink::open().map_err(in_words)?,
-        };
-        let addresses: Arc<[Address]> = netlink.addresses().await.map_err(in_words)?.into();
-        // One that has failed is not used again.
-        own.netlink = Some(netlink);
-        own.addresses = Some((Instant::now(), Arc::clone(&addresses)));
-        Ok(addresses)
-    }
-
-    fn listener(&self, family: IpAddr) -> io::Result<Arc<Listener>> {
-        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
-        let index = usize::from(family.is_ipv6());
-        if let Some(listener) = listeners.get(index).and_then(Weak::upgrade)
-            && !listener.task.is_finished()
-        {
-            return Ok(listener);
-        }
-        let listener = Listener::start(family)?;
-        if let Some(slot) = listeners.get_mut(index) {
-            *slot = Arc::downgrade(&listener);
-        }
-        Ok(listener)
     }
 }
 
@@ -321,119 +266,6 @@ fn judge(question: &Question, way: &Way, heard: &Heard) -> Judged {
         | Answer::PortUnreachable { .. }
         | Answer::Unreachable { .. }
         | Answer::TimeExceeded { .. } => Judged::Nothing,
-    }
-}
-
-/// An address of the real server's network if there is one, else any that is not only for one link or host.
-fn choose(addresses: &[Address], question: &Question) -> Option<IpAddr> {
-    let is_usable = |own: &&Address| {
-        let is_local = match own.address {
-            IpAddr::V4(address) => address.is_loopback() || address.is_link_local(),
-            IpAddr::V6(address) => address.is_loopback() || address.is_unicast_link_local(),
-        };
-        own.address.is_ipv4() == question.vip.is_ipv4()
-            && own.address != question.vip
-            && !own.tentative
-            && !own.dad_failed
-            && !is_local
-    };
-    let is_near = |own: &&Address| own.subnet().is_some_and(|net| net.contains(&question.real_server));
-    let usable = || addresses.iter().filter(is_usable);
-    usable().find(is_near).or_else(|| usable().next()).map(|own| own.address)
-}
-
-/// A port that nobody else gets while we use it. What answers to a datagram, this socket takes, and nobody reads.
-struct Held {
-    port: u16,
-    _socket: Socket,
-}
-
-impl Held {
-    fn port(address: IpAddr, is_tcp: bool) -> io::Result<Self> {
-        let address = SocketAddr::new(address, 0);
-        let socket = match is_tcp {
-            true => {
-                let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-                socket.bind(&address.into())?;
-                socket
-            }
-            false => Socket::from(UdpSocket::bind(address)?),
-        };
-        let own = socket.local_addr()?.as_socket();
-        Ok(Self { port: own.map_or(0, |own| own.port()), _socket: socket })
-    }
-}
-
-type Asked = HashMap<(IpAddr, u16), mpsc::Sender<Heard>>;
-
-/// Reads answers for all who ask, as long as anybody does.
-#[derive(Debug)]
-struct Listener {
-    frames: Arc<Frames>,
-    asked: Arc<Mutex<Asked>>,
-    task: JoinHandle<()>,
-}
-
-impl Listener {
-    fn start(family: IpAddr) -> io::Result<Arc<Self>> {
-        let (kind, filter) = match family {
-            IpAddr::V4(_) => (ethertype::IPV4, FILTER4),
-            IpAddr::V6(_) => (ethertype::IPV6, FILTER6),
-        };
-        let frames = Arc::new(Frames::open(kind, 0, filter)?);
-        let asked: Arc<Mutex<Asked>> = Arc::default();
-        let task = tokio::spawn(listen(Arc::clone(&frames), Arc::clone(&asked)));
-        Ok(Arc::new(Self { frames, asked, task }))
-    }
-
-    fn register(self: &Arc<Self>, address: IpAddr, port: u16) -> Registered {
-        let (sender, answers) = mpsc::channel(16);
-        lock(&self.asked).insert((address, port), sender);
-        Registered { listener: Arc::clone(self), key: (address, port), answers }
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-struct Registered {
-    listener: Arc<Listener>,
-    key: (IpAddr, u16),
-    answers: mpsc::Receiver<Heard>,
-}
-
-impl Drop for Registered {
-    fn drop(&mut self) {
-        lock(&self.listener.asked).remove(&self.key);
-    }
-}
-
-fn lock(asked: &Mutex<Asked>) -> std::sync::MutexGuard<'_, Asked> {
-    asked.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-async fn listen(frames: Arc<Frames>, asked: Arc<Mutex<Asked>>) {
-    loop {
-        match frames.receive().await {
-            Ok(received) => {
-                let Some(heard) = read(&received.bytes) else { continue };
-                if let Some(sender) = lock(&asked).get(&(heard.to, heard.token)) {
-                    // Who has sixteen answers needs no more.
-                    sender.try_send(heard).unwrap_or_default();
-                }
-            }
-            // An interface went down: the others go on.
-            Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => {}
-            Err(error) => {
-                tracing::warn!("path checks get no answers: {error}");
-                // Who asks next opens another.
-                lock(&asked).clear();
-                return;
-            }
-        }
     }
 }
 

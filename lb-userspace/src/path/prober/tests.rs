@@ -1,7 +1,6 @@
 //! What answers mean, and whose.
 
 use super::*;
-use crate::net::netlink::Scope;
 
 const VIP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 4, 15));
 
@@ -36,40 +35,6 @@ fn only_the_real_server_itself_can_answer() {
         Judged::Nothing,
         "about something else"
     );
-}
-
-fn address(text: &str, prefix_len: u8) -> Address {
-    let address = text.parse().unwrap();
-    Address {
-        ifindex: 2,
-        address,
-        network: address,
-        prefix_len,
-        label: None,
-        scope: Scope::Global,
-        tentative: false,
-        dad_failed: false,
-    }
-}
-
-#[test]
-fn the_vip_is_never_the_source() {
-    let all = [
-        address("127.0.0.1", 8),
-        address("10.0.0.2", 24),
-        address("192.168.4.15", 32),
-        address("192.168.4.15", 24),
-        address("fe80::2", 64),
-        address("2001:db8::2", 64),
-        address("192.168.4.2", 24),
-    ];
-    assert_eq!(choose(&all, &question(6)), Some(IpAddr::from([192, 168, 4, 2])), "of the same network");
-    assert_eq!(choose(&all[..5], &question(6)), Some(IpAddr::from([10, 0, 0, 2])), "another one");
-    assert_eq!(choose(&all[2..5], &question(6)), None);
-    let vip = "2001:db8::15".parse().unwrap();
-    let six = Question { vip, real_server: "2001:db8::100".parse().unwrap(), ..question(6) };
-    assert_eq!(choose(&all, &six), Some("2001:db8::2".parse().unwrap()));
-    assert_eq!(choose(&all[..5], &six), None, "a link-local address is not routed back");
 }
 
 #[test]
