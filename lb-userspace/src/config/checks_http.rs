@@ -1,8 +1,8 @@
 //! From what was typed to what is meant: the request of an HTTP check, and the answer that is expected.
 
 use super::checks::{Digest, HttpMethod, HttpProbe, HttpVersion, Tls};
-use super::checks_probe::{checked, choice, flag, hex, text};
 use super::checks_raw::RawCheck;
+use super::checks_values::{checked, choice, flag, hex, text};
 use super::diagnostics::{Report, quoted};
 use super::raw::Field;
 

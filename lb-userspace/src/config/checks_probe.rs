@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::address::{self, Problem};
 use super::checks::{Bytes, DnsProbe, Pattern, Probe, ProbeKind};
 use super::checks_raw::RawCheck;
+use super::checks_values::{bytes, flag, host_name, text};
 use super::diagnostics::{Report, Span, quoted};
 use super::raw::Field;
 use super::schema::closest;
@@ -76,7 +77,6 @@ const NETWORK: &[&str] = &["connect", "source_address", "fwmark"];
 /// keepalived's `DNS_CHECK` types and two more.
 const RECORD_TYPES: [&str; 11] =
     ["A", "AAAA", "CNAME", "DNSKEY", "MX", "NS", "PTR", "RRSIG", "SOA", "SRV", "TXT"];
-const MAX_PAYLOAD: usize = 1400;
 /// The greatest `SO_MARK`; 0 is none.
 const MAX_MARK: u32 = u32::MAX;
 
@@ -332,130 +332,4 @@ fn dns(raw: &RawCheck, report: &mut Report) -> Option<DnsProbe> {
         }
     };
     Some(DnsProbe { record_type: record_type?, name: name?, expect: text(&raw.expect)? })
-}
-
-/// Hexadecimal digits with or without blanks between bytes; `XX` is any byte.
-pub(super) fn hex(text: &str) -> Option<Vec<Option<u8>>> {
-    let digits: Vec<char> = text.chars().filter(|c| !c.is_whitespace()).collect();
-    let (pairs, rest) = digits.as_chunks::<2>();
-    let byte = |pair: &[char; 2]| {
-        let text: String = pair.iter().collect();
-        match text.as_str() {
-            "XX" | "xx" => Some(None),
-            _ if text.starts_with('+') => None,
-            _ => u8::from_str_radix(&text, 16).ok().map(Some),
-        }
-    };
-    if rest.is_empty() { pairs.iter().map(byte).collect() } else { None }
-}
-
-/// Text as it is, or what follows `hex:` in hexadecimal.
-fn bytes(
-    field: &Field<String>,
-    key: &str,
-    may_have_any: bool,
-    report: &mut Report,
-) -> Option<Option<Vec<Option<u8>>>> {
-    let (text, span) = match field {
-        Field::Absent => return Some(None),
-        Field::Refused => return None,
-        Field::Given(text, span) => (text, span),
-    };
-    let bytes = match text.strip_prefix("hex:") {
-        Some(digits) => hex(digits),
-        None => Some(text.bytes().map(Some).collect()),
-    };
-    let bytes = bytes.filter(|bytes| may_have_any || bytes.iter().all(Option::is_some));
-    match bytes {
-        Some(bytes) if bytes.len() <= MAX_PAYLOAD => Some(Some(bytes)),
-        Some(bytes) => {
-            let message = format!("has {} bytes", bytes.len());
-            report.error(
-                span,
-                key,
-                message,
-                format!("write at most {MAX_PAYLOAD}, which fit into one packet"),
-            );
-            None
-        }
-        None => {
-            let message = format!("{} is not hexadecimal", quoted(text));
-            let any = if may_have_any { "; XX is any byte" } else { "" };
-            report.error(
-                span,
-                key,
-                message,
-                format!("write two digits for each byte, such as \"hex:0aff\"{any}"),
-            );
-            None
-        }
-    }
-}
-
-fn host_name(field: &Field<String>, key: &str, default: &str, report: &mut Report) -> Option<String> {
-    if matches!(field, Field::Absent) {
-        return Some(default.to_owned());
-    }
-    let fits = |text: &str| {
-        (1..=255).contains(&text.len()) && text.chars().all(|c| c.is_ascii_graphic() && c != '<' && c != '>')
-    };
-    checked(field, key, "a host name", "write a name such as lvs1.example.org", fits, report)
-}
-
-pub(super) fn checked(
-    field: &Field<String>,
-    key: &str,
-    what: &str,
-    help: &str,
-    fits: impl Fn(&str) -> bool,
-    report: &mut Report,
-) -> Option<String> {
-    match field {
-        Field::Given(text, _) if fits(text) => Some(text.clone()),
-        Field::Given(text, span) => {
-            report.error(span, key, format!("{} is not {what}", quoted(text)), help);
-            None
-        }
-        Field::Absent | Field::Refused => None,
-    }
-}
-
-pub(super) fn choice<T: Copy + Default>(
-    field: &Field<String>,
-    key: &str,
-    choices: &[(&str, T)],
-    report: &mut Report,
-) -> Option<T> {
-    let (text, span) = match field {
-        Field::Absent => return Some(T::default()),
-        Field::Refused => return None,
-        Field::Given(text, span) => (text, span),
-    };
-    let found = choices.iter().find(|(word, _)| word.eq_ignore_ascii_case(text)).map(|(_, value)| *value);
-    if found.is_none() {
-        let names: Vec<_> = choices.iter().map(|(word, _)| quoted(word)).collect();
-        report.error(
-            span,
-            key,
-            format!("{} is not known", quoted(text)),
-            format!("use {}", names.join(" or ")),
-        );
-    }
-    found
-}
-
-pub(super) fn text(field: &Field<String>) -> Option<Option<String>> {
-    match field {
-        Field::Absent => Some(None),
-        Field::Refused => None,
-        Field::Given(text, _) => Some(Some(text.clone())),
-    }
-}
-
-pub(super) fn flag(field: &Field<bool>) -> Option<bool> {
-    match field {
-        Field::Absent => Some(false),
-        Field::Refused => None,
-        Field::Given(value, _) => Some(*value),
-    }
 }

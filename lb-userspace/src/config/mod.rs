@@ -16,6 +16,7 @@ mod checks_check;
 mod checks_http;
 mod checks_probe;
 mod checks_raw;
+mod checks_values;
 mod command;
 mod diagnostics;
 mod model;

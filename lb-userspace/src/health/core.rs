@@ -9,20 +9,22 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::check::{self, Now, Standing, Verdict};
+use super::check::{self, Now, Verdict};
 use super::server::{self, Input};
 use super::service;
 use super::view::{self, ServerView, ServiceView, View, server_key};
 use crate::config::checks::Check;
 use crate::config::{Config, RealServer, VirtualServer};
-use crate::notify::{Event as Told, QuorumEvent, RealServerEvent};
+use crate::notify::Event as Told;
 use crate::plane::desired::{ServerKey, ServiceKey};
 
 mod configure;
 #[cfg(test)]
 mod tests;
+mod told;
 
 pub use configure::Tables;
+use told::{quorum_event, server_event};
 
 /// The tables are not changed more often than this.
 pub const GATHER: Duration = Duration::from_millis(100);
@@ -221,20 +223,6 @@ impl Core {
         actions
     }
 
-    /// What must be told when the director stops: `omega`.
-    pub fn farewell(&self) -> Vec<Told> {
-        let mut told = Vec::new();
-        for (key, service) in self.services.iter().filter(|(_, service)| service.config.health.omega) {
-            for (name, server) in service.servers.iter().filter(|(_, server)| server.state.is_up()) {
-                told.push(server_event(*key, *name, server, false, "the director stops".to_owned()));
-            }
-            if service.has_quorum {
-                told.push(quorum_event(*key, service, false, false, 0));
-            }
-        }
-        told
-    }
-
     /// Serves all that is due.
     fn ring(&mut self, now: Now, actions: &mut Vec<Action>) {
         while let Some(Reverse((due, alarm))) = self.alarms.peek().copied() {
@@ -355,23 +343,6 @@ impl Core {
         });
         View { services: services.collect(), is_ready: self.awaited.is_empty() }
     }
-
-    /// Why a real server is as it is: the check that failed, or the latest one.
-    fn reason(&self, service: ServiceKey, server: ServerKey) -> String {
-        let checks = self.services.get(&service).and_then(|service| service.servers.get(&server));
-        let entries =
-            || checks.into_iter().flat_map(|server| &server.checks).filter_map(|id| self.check(*id));
-        let failed = entries().find(|entry| entry.state.standing() == Standing::Down);
-        let latest = || {
-            entries()
-                .filter(|entry| entry.last.is_some())
-                .max_by_key(|entry| entry.last.as_ref().map(|(_, at)| *at))
-        };
-        failed.or_else(latest).map_or_else(String::new, |entry| {
-            let said = entry.last.as_ref().map_or("", |(outcome, _)| outcome.text.as_str());
-            format!("{}: {said}", entry.target.check.probe)
-        })
-    }
 }
 
 impl ServiceEntry {
@@ -386,34 +357,6 @@ impl ServiceEntry {
             None => ServerView { is_up: true, was_up: true, share: server::Share::default() },
         })
     }
-}
-
-fn server_event(
-    service: ServiceKey,
-    name: ServerKey,
-    server: &ServerEntry,
-    up: bool,
-    reason: String,
-) -> Told {
-    Told::RealServer(RealServerEvent {
-        virtual_server: service,
-        real_server: name,
-        up,
-        reason,
-        commands: server.config.commands.clone(),
-    })
-}
-
-fn quorum_event(key: ServiceKey, service: &ServiceEntry, up: bool, initial: bool, weight: u64) -> Told {
-    Told::VirtualServer(QuorumEvent {
-        virtual_server: key,
-        up,
-        initial,
-        quorum: u64::from(service.config.health.quorum),
-        hysteresis: u64::from(service.config.health.hysteresis),
-        weight,
-        commands: service.config.quorum_commands.clone(),
-    })
 }
 
 /// The standing that a real server's check had, where another configuration still has it.

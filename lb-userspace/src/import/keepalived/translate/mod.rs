@@ -7,6 +7,7 @@ mod scripts;
 mod servers;
 mod sync_groups;
 mod tracks;
+mod urls;
 mod vrrp;
 
 use std::collections::{BTreeSet, HashSet};
