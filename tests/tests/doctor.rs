@@ -3,7 +3,7 @@
 mod as_root {
     use anyhow::Context;
     use lb_tests::director::{Director, run_lbctl, web};
-    use lb_tests::{Family, Lab, Node, isolated};
+    use lb_tests::{Family, Lab, Node, Topology, failover, isolated};
     use serde_json::Value as Json;
 
     /// Runs it; returns the exit code and the findings.
@@ -83,6 +83,100 @@ mod as_root {
             director.down()?;
             let (_, findings) = doctor(&lab, Node::Web1, &["--realserver", "--vip", &vip])?;
             assert_eq!(find(&findings, "arp", &vip)?["severity"], "warning", "nobody has the VIP now");
+            lab.down()
+        });
+    }
+
+    /// Warnings and errors: check and subject, severity, remedy.
+    fn wrong(lab: &Lab, node: Node, words: &[&str]) -> anyhow::Result<Vec<(String, String, String)>> {
+        let (_, findings) = doctor(lab, node, words)?;
+        let text = |finding: &Json, key: &str| finding[key].as_str().unwrap_or_default().to_owned();
+        Ok(findings
+            .iter()
+            .filter(|finding| finding["severity"] != "ok" && finding["severity"] != "note")
+            .map(|finding| {
+                let what = format!("{} {}", text(finding, "check"), text(finding, "subject"));
+                (what, text(finding, "severity"), text(finding, "remedy"))
+            })
+            .collect())
+    }
+
+    /// Breaks something, finds exactly that, and mends it by the remedy as it is printed.
+    fn breaks(
+        lab: &Lab,
+        node: Node,
+        words: &[&str],
+        (how, what, severity): (&str, &str, &str),
+    ) -> anyhow::Result<()> {
+        let before = wrong(lab, node, words)?;
+        lab.exec(node, ["sh", "-c", how])?;
+        let mut found = wrong(lab, node, words)?;
+        found.retain(|finding| !before.contains(finding));
+        let [(found_what, found_severity, remedy)] = found.as_slice() else {
+            anyhow::bail!("{how}: {found:?}, before {before:?}")
+        };
+        anyhow::ensure!(
+            (found_what.as_str(), found_severity.as_str()) == (what, severity),
+            "{how}: {found:?}"
+        );
+        let remedy = remedy.rsplit(": ").next().unwrap_or(remedy);
+        lab.exec(node, ["sh", "-c", remedy]).with_context(|| format!("the remedy of {what}"))?;
+        let after = wrong(lab, node, words)?;
+        anyhow::ensure!(after == before, "{remedy} is no remedy: {after:?}");
+        Ok(())
+    }
+
+    /// What cards, links and packet filters do to a director, each with a remedy that works.
+    #[test]
+    fn its_remedies_mend_a_director() {
+        isolated("as_root::its_remedies_mend_a_director", || {
+            let lab = Lab::builder().topology(Topology::TwoArmed).nginx(false).up()?;
+            let instance = failover::instance("VI_1", 51, lab.vip(Family::V4), 100, "");
+            let config = web(&lab, Family::V4, &[(Node::Web1, 1), (Node::Web2, 2)])?
+                .option("xdp_mode = \"generic\"")
+                .append(&instance);
+            let director = Director::start(&lab, Node::Lvs1, &config)?;
+            failover::is(&director, "MASTER")?;
+            let path = lab.dir().join("lvs1.toml");
+            let words = ["-c", path.to_str().context("path")?];
+            let (_, findings) = doctor(&lab, Node::Lvs1, &words)?;
+            assert_eq!(find(&findings, "xdp-mode", "eth0")?["severity"], "warning");
+            for case in [
+                ("ethtool -K eth0 gro on", "gro eth0", "error"),
+                ("ip link set dev eth1 mtu 1400", "mtu eth1", "warning"),
+                (
+                    "nft 'add table inet filter; add chain inet filter input { type filter hook input priority 0; \
+                     policy drop; }'",
+                    "firewall nft chain inet filter input",
+                    "error",
+                ),
+            ] {
+                breaks(&lab, Node::Lvs1, &words, case)?;
+            }
+            director.down()?;
+            lab.down()
+        });
+    }
+
+    /// A real server's packet filter.
+    #[test]
+    fn its_remedies_mend_a_real_server() {
+        isolated("as_root::its_remedies_mend_a_real_server", || {
+            let lab = Lab::builder().nginx(false).up()?;
+            let config = web(&lab, Family::V4, &[(Node::Web1, 1), (Node::Web2, 2)])?;
+            let director = Director::start(&lab, Node::Lvs1, &config)?;
+            let path = lab.dir().join("lvs1.toml");
+            let words = ["--realserver", "-c", path.to_str().context("path")?];
+            let vip = lab.vip(Family::V4);
+            let chain = "nft 'add table inet filter; add chain inet filter input { type filter hook input priority 0; \
+                         policy drop; }'";
+            breaks(&lab, Node::Web1, &words, (chain, "firewall nft chain inet filter input", "warning"))?;
+            let rule = format!("nft add rule inet filter input ip daddr {vip} drop");
+            lab.exec(Node::Web1, ["sh", "-c", &rule])?;
+            let (code, findings) = doctor(&lab, Node::Web1, &words)?;
+            let dropped = find(&findings, "firewall", &format!("nft: ip daddr {vip} drop"))?;
+            assert_eq!((code, &dropped["severity"]), (1, &Json::from("error")), "{dropped}");
+            director.down()?;
             lab.down()
         });
     }
