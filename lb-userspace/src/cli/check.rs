@@ -37,7 +37,8 @@ pub(super) fn run(args: &CheckArgs, out: &mut impl Write) -> anyhow::Result<Exit
         });
         let all: Vec<_> =
             findings.iter().map(serde_json::to_value).chain(whole.map(Ok)).collect::<Result<_, _>>()?;
-        serde_json::to_writer_pretty(&mut *out, &all).map_err(io::Error::from)?;
+        let report = serde_json::json!({ "schema": "lbctl/check/v1", "good": good, "findings": all });
+        serde_json::to_writer_pretty(&mut *out, &report).map_err(io::Error::from)?;
         writeln!(out)?;
     } else {
         let color = wants_color(&io::stdout());

@@ -114,3 +114,58 @@ fn every_reason_is_explained() {
         assert!(rows.iter().any(|row| row.starts_with(&begin)), "{begin} is missing in docs/operations.md");
     }
 }
+
+/// Every schema that a command prints has its place in docs/json.md.
+#[test]
+fn every_schema_is_described() {
+    let page = std::fs::read_to_string(repository().join("docs/json.md")).unwrap();
+    for name in [
+        "list",
+        "connections",
+        "drops",
+        "timeouts",
+        "checks",
+        "paths",
+        "vrrp",
+        "check",
+        "import",
+        "diff",
+        "saved",
+        "realserver",
+        "explain",
+        "doctor",
+    ] {
+        assert!(page.contains(&format!("`lbctl/{name}/v1`")), "{name}");
+    }
+}
+
+/// A title as the end of a link: small letters, digits, `-` and `_`.
+fn anchor(title: &str) -> String {
+    let kept = title.trim().to_lowercase().replace(' ', "-");
+    kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_')).collect()
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut count = 0;
+    for (page, text) in pages() {
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.contains("://") || link.contains(char::is_whitespace) {
+                continue;
+            }
+            let (file, title) = link.split_once('#').unwrap_or((link, ""));
+            let path = std::path::Path::new(&page);
+            let target = if file.is_empty() { path.to_owned() } else { path.parent().unwrap().join(file) };
+            assert!(target.exists(), "{page}: {link}");
+            if !title.is_empty() {
+                let text = std::fs::read_to_string(&target).unwrap();
+                let titles = text.lines().filter(|line| line.starts_with('#'));
+                let found =
+                    titles.map(|line| anchor(line.trim_start_matches('#'))).any(|found| found == title);
+                assert!(found, "{page}: {link}: there is no such title");
+            }
+            count += 1;
+        }
+    }
+    assert!(count > 60, "{count}");
+}

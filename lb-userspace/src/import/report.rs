@@ -136,8 +136,8 @@ impl Report {
         writeln!(out, "{self}")
     }
 
-    /// Writes the report as JSON: an array of `{fate, file, line, column, subject, message}`, where `fate` is
-    /// `taken`, `changed` or `not_supported`.
+    /// Writes the report as JSON, schema `lbctl/import/v1`: `findings` of `{fate, file, line, column, subject, message}`,
+    /// where `fate` is `taken`, `changed` or `not_supported`.
     ///
     /// # Errors
     ///
@@ -155,7 +155,8 @@ impl Report {
                 message: &finding.message,
             })
             .collect();
-        serde_json::to_writer_pretty(&mut *out, &shown).map_err(io::Error::from)?;
+        let report = serde_json::json!({ "schema": "lbctl/import/v1", "findings": shown });
+        serde_json::to_writer_pretty(&mut *out, &report).map_err(io::Error::from)?;
         writeln!(out)
     }
 }

@@ -15,6 +15,8 @@ use crate::net::netlink::full_prefix;
 /// The state of a real server, item by item.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Status {
+    /// "lbctl/realserver/v1".
+    pub schema: &'static str,
     /// Is every item right?
     pub ok: bool,
     /// The items.
@@ -85,7 +87,7 @@ pub(super) fn status(
     if let Some(outer) = outer.or(recorded) {
         items.extend(tunnel::items(host, outer, vips));
     }
-    Status { ok: items.iter().all(|item| item.ok), items }
+    Status { schema: "lbctl/realserver/v1", ok: items.iter().all(|item| item.ok), items }
 }
 
 fn of_vip(host: &Host, vip: IpAddr) -> Vec<Item> {

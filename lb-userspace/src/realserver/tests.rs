@@ -322,6 +322,7 @@ fn privileged_the_command_line_says_what_it_did() {
     let (code, text) = run("status --json");
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!((code, &json["ok"]), (0, &true.into()), "{text}");
+    assert_eq!(json["schema"], "lbctl/realserver/v1");
     web.ip("addr del 192.168.4.15/32 dev lo");
     let (code, text) = run("status");
     assert_eq!(code, 1);
