@@ -15,6 +15,7 @@ mod popt;
 mod tests;
 pub mod translate;
 mod usage;
+mod values;
 
 pub use address::{Names, NoNames, SystemNames};
 pub use model::{

@@ -7,6 +7,7 @@
 //! - `translate`: sections of our configuration, and the fate of every statement.
 //! - `accept`: TOML with comments, which our own parser reads: what that refuses is taken out and reported.
 
+mod definitions;
 mod include;
 mod keywords;
 mod line;

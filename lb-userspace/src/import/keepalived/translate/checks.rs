@@ -1,5 +1,7 @@
 //! Health checks of a real server.
 
+mod urls;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
