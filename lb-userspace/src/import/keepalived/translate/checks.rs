@@ -1,7 +1,5 @@
 //! Health checks of a real server.
 
-mod urls;
-
 use std::net::IpAddr;
 use std::time::Duration;
 
