@@ -26,7 +26,8 @@ assert_size!(
     Detail = 32,
     FragmentKey = 40,
     FragmentOwner = 16,
-    Settings = 1280,
+    Settings = 5632,
+    VirtualMacs = 64,
     Interface = 16,
 );
 
@@ -772,6 +773,8 @@ pub struct Settings {
     /// The interfaces the program is attached to. Each is in one of [`INTERFACE_PROBES`] slots from its index
     /// modulo [`INTERFACE_SLOTS`] on.
     pub interfaces: [Interface; (INTERFACE_SLOTS + INTERFACE_PROBES) as usize],
+    /// The MACs beside its own that this director answers for on the interface in the same slot.
+    pub virtual_macs: [VirtualMacs; (INTERFACE_SLOTS + INTERFACE_PROBES) as usize],
 }
 
 impl Default for Settings {
@@ -787,6 +790,8 @@ impl Default for Settings {
             leases: Word::default(),
             timeouts: Default::default(),
             interfaces: [const { Interface { index: Word::new(0), mac: Word::new(0) } };
+                (INTERFACE_SLOTS + INTERFACE_PROBES) as usize],
+            virtual_macs: [const { VirtualMacs([const { Word::new(0) }; VIRTUAL_MAC_WORDS]) };
                 (INTERFACE_SLOTS + INTERFACE_PROBES) as usize],
         }
     }
@@ -828,6 +833,32 @@ impl Interface {
     #[inline(always)]
     pub fn is(&self, index: u32) -> bool {
         self.index.load() == index as u64
+    }
+}
+
+/// Two families of 256 virtual routers, a bit for each.
+pub const VIRTUAL_MAC_WORDS: usize = 2 * 256 / 64;
+
+/// The virtual MACs (RFC 9568 section 7.3) of the virtual routers whose master this director is on an interface.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct VirtualMacs(pub [Word; VIRTUAL_MAC_WORDS]);
+
+impl VirtualMacs {
+    /// The word and the bit of a virtual MAC; `None` for any other MAC.
+    #[inline(always)]
+    pub const fn place(mac: MacAddress) -> Option<(usize, u32)> {
+        let [0, 0, 0x5e, 0, family @ (1 | 2), router] = mac else { return None };
+        Some((((family as usize - 1) & 1) << 2 | (router >> 6) as usize, (router & 63) as u32))
+    }
+
+    /// Is it a MAC of one of these virtual routers?
+    #[inline(always)]
+    pub fn has(&self, mac: MacAddress) -> bool {
+        match Self::place(mac) {
+            Some((word, bit)) => self.0[word & (VIRTUAL_MAC_WORDS - 1)].load() >> bit & 1 != 0,
+            None => false,
+        }
     }
 }
 

@@ -292,7 +292,7 @@ mod as_root {
         isolated("as_root::what_is_not_supported_is_refused_by_its_line", || {
             let lab = Lab::builder().up()?;
             let text = example("proxy-pair.conf")?
-                .replace("    track_script {", "    use_vmac\n    track_script {")
+                .replace("    track_script {", "    use_ipvlan\n    track_script {")
                 .replace("/etc/keepalived/chk_haproxy.sh", "/bin/true");
             let file = lab.write("keepalived.conf", &text)?;
             let path = file.to_str().context("the lab's directory")?;
@@ -300,7 +300,7 @@ mod as_root {
                 let output = run_lbctl(&lab, Node::Lvs1, command)?;
                 let all = String::from_utf8_lossy(&output.stdout).into_owned() + &stderr(&output);
                 ensure!(output.status.code() == Some(1), "{command:?}: {all}");
-                ensure!(all.contains("keepalived.conf:27:5") && all.contains("use_vmac"), "{all}");
+                ensure!(all.contains("keepalived.conf:27:5") && all.contains("use_ipvlan"), "{all}");
             }
             for command in [
                 ["check", "--keepalived", path, "--partial"].as_slice(),

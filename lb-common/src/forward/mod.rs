@@ -369,11 +369,15 @@ fn accept<P: Packet>(packet: &P, settings: &Settings, link: &Link, ttl: u8) -> R
     let index = packet.ingress();
     let mut probe = 0;
     while probe < INTERFACE_PROBES {
-        let interface = &settings.interfaces[(index % INTERFACE_SLOTS + probe) as usize];
+        let slot = (index % INTERFACE_SLOTS + probe) as usize;
+        let interface = &settings.interfaces[slot];
         if interface.is(index) {
             let (mac, _) = from_mac_word(interface.mac.load());
             if mac != link.destination {
-                return Err(Reason::OtherMac);
+                hint::cold_path();
+                if !settings.virtual_macs[slot].has(link.destination) {
+                    return Err(Reason::OtherMac);
+                }
             }
             return if ttl <= 1 { Err(Reason::TtlExceeded) } else { Ok(()) };
         }

@@ -8,6 +8,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lb_common::memory::place_virtual_macs;
+use lb_common::net::MacAddress;
+
 use super::state::Director;
 use crate::config::Config;
 use crate::config::vrrp::{Notify, VrrpInstance};
@@ -33,6 +36,8 @@ pub(super) struct Failover {
     lingering: BTreeMap<IpAddr, Instant>,
     /// What was told last.
     is_ready: Option<bool>,
+    /// By the name of an instance's interface, the index of the one that has the program.
+    bases: BTreeMap<String, u32>,
     served: BTreeMap<String, Health>,
 }
 
@@ -50,6 +55,15 @@ impl Failover {
                 || self.lingering.get(address).is_some_and(|since| since.elapsed() < LINGER)
         };
         carried_addresses(config).into_iter().filter(|address| !is_here(address)).collect()
+    }
+
+    /// The virtual MACs that packets are served for: each with the index of the interface that they arrive on.
+    fn virtual_macs(&self, config: &Config) -> Vec<(u32, MacAddress)> {
+        let elsewhere = self.elsewhere(config);
+        let is_here =
+            |instance: &&VrrpInstance| instance.addresses().any(|own| !elsewhere.contains(&own.address));
+        let instances = config.vrrp.instances.iter().filter(is_here);
+        instances.filter_map(|it| Some((*self.bases.get(&it.interface)?, it.mac()?))).collect()
     }
 
     /// Waits until VRRP has changed something.
@@ -183,9 +197,29 @@ impl Director {
         }
     }
 
-    /// Virtual servers of other directors' addresses pass their packets on to the kernel.
+    /// Looks up which interfaces frames for virtual MACs arrive on: those of the instances, or of a VLAN the one below.
+    pub(super) async fn look_up_bases(&mut self) {
+        let instances = self.config().vrrp.instances.iter();
+        let names: BTreeSet<String> = instances
+            .filter(|instance| instance.virtual_mac.is_some())
+            .map(|instance| instance.interface.clone())
+            .collect();
+        if !names.is_empty() {
+            let Ok(links) = self.netlink().links().await else { return };
+            let base = |name: &String| {
+                let own = links.iter().find(|link| link.name == *name)?;
+                let index = if own.vlan.is_some() { own.lower? } else { own.index };
+                Some((name.clone(), index))
+            };
+            self.failover.bases = names.iter().filter_map(base).collect();
+        }
+    }
+
+    /// Virtual servers of other directors' addresses pass their packets on to the kernel, and so do their MACs.
     pub(super) fn mark_standby(&mut self) {
         let elsewhere = self.failover.elsewhere(self.config());
+        let virtual_macs = self.failover.virtual_macs(self.config());
+        place_virtual_macs(self.tables().settings(), &virtual_macs);
         match standby::mark(self.tables(), &elsewhere) {
             Ok(0) => {}
             Ok(count) => {

@@ -59,8 +59,11 @@ pub fn introduce(tables: &Tables, link: &Link) -> bool {
 
 /// Makes the program forget the interface.
 pub fn forget(tables: &Tables, index: u32) {
-    for slot in tables.settings().interfaces.iter().filter(|slot| slot.is(index)) {
+    let settings = tables.settings();
+    let slots = settings.interfaces.iter().zip(&settings.virtual_macs);
+    for (slot, virtual_macs) in slots.filter(|(slot, _)| slot.is(index)) {
         slot.index.store(0);
+        virtual_macs.0.iter().for_each(|word| word.store(0));
     }
 }
 

@@ -161,6 +161,7 @@ impl Director {
     async fn bring_up(&mut self, links: &[Link]) -> anyhow::Result<()> {
         self.check_capacity();
         self.assume_carried().await;
+        self.look_up_bases().await;
         for note in self.idle_orders(&self.config) {
             tracing::warn!("{note}");
         }
@@ -229,6 +230,7 @@ impl Director {
             self.leave_interfaces(&links);
             return Err(error);
         }
+        self.look_up_bases().await;
         self.health.configure(&self.config, None).await;
         let desired = self.desired(&self.config);
         self.resolve(&desired, patience).await;
@@ -510,6 +512,8 @@ impl Director {
         for link in &links {
             interfaces::introduce(&self.loaded.tables, link);
         }
+        self.look_up_bases().await;
+        self.mark_standby();
         let on = self.instance.pinned_links();
         let new: Vec<Link> =
             links.iter().filter(|link| link.up && !on.contains(&link.index)).cloned().collect();

@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use nix::sys::socket::{LinkAddr, MsgFlags, SockaddrLike as _, bind, recvfrom, sendto};
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// The longest frame that is looked at; of longer ones, the beginning is.
@@ -58,6 +59,36 @@ impl Frames {
         if sent == frame.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
     }
 
+    /// Returns when something may be there to be read.
+    ///
+    /// # Errors
+    /// The runtime is ending.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.socket.readable().await.map(drop)
+    }
+
+    /// A frame that somebody else sent, if one is there.
+    ///
+    /// # Errors
+    /// The interface went down or away.
+    pub fn try_receive(&self) -> io::Result<Option<Received>> {
+        loop {
+            let mut bytes = vec![0; LONGEST];
+            // Clears the readiness when nothing is left.
+            let tried = self.socket.try_io(Interest::READABLE, |socket| {
+                Ok(recvfrom::<LinkAddr>(socket.as_raw_fd(), &mut bytes)?)
+            });
+            match tried {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                tried => {
+                    if let Some(received) = from_somebody(tried?, bytes) {
+                        return Ok(Some(received));
+                    }
+                }
+            }
+        }
+    }
+
     /// The next frame that somebody else sent.
     ///
     /// # Errors
@@ -68,15 +99,21 @@ impl Frames {
             let mut bytes = vec![0; LONGEST];
             let result = ready.try_io(|socket| Ok(recvfrom::<LinkAddr>(socket.as_raw_fd(), &mut bytes)?));
             let Ok(result) = result else { continue };
-            let (length, from) = result?;
-            let Some(from) = from else { continue };
-            if i32::from(from.pkttype()) == i32::from(libc::PACKET_OUTGOING) {
-                continue;
+            if let Some(received) = from_somebody(result?, bytes) {
+                return Ok(received);
             }
-            bytes.truncate(length);
-            return Ok(Received { interface: u32::try_from(from.ifindex()).unwrap_or(0), bytes });
         }
     }
+}
+
+/// What was read, unless this host sent it.
+fn from_somebody((length, from): (usize, Option<LinkAddr>), mut bytes: Vec<u8>) -> Option<Received> {
+    let from = from?;
+    if i32::from(from.pkttype()) == i32::from(libc::PACKET_OUTGOING) {
+        return None;
+    }
+    bytes.truncate(length);
+    Some(Received { interface: u32::try_from(from.ifindex()).unwrap_or(0), bytes })
 }
 
 fn address(interface: u32, ethertype: u16) -> io::Result<LinkAddr> {

@@ -9,5 +9,6 @@ pub mod frames;
 pub mod neighbours;
 pub mod netlink;
 pub mod routes;
+pub mod sysctl;
 #[cfg(test)]
 pub(crate) mod testing;

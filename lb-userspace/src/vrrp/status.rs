@@ -39,6 +39,12 @@ pub struct InstanceStatus {
     pub state: String,
     /// The interface of its adverts.
     pub interface: String,
+    /// The virtual router's MAC, if it is in use.
+    #[serde(default)]
+    pub virtual_mac: Option<String>,
+    /// The interface that has it.
+    #[serde(default)]
+    pub virtual_mac_interface: Option<String>,
     /// 1 to 255.
     pub virtual_router_id: u8,
     /// 2 or 3.
@@ -230,6 +236,9 @@ impl InstanceStatus {
             Ms(self.advert_interval_ms)
         )?;
         writeln!(out, "  addresses     {}", self.addresses.join(" "))?;
+        if let (Some(mac), Some(interface)) = (&self.virtual_mac, &self.virtual_mac_interface) {
+            writeln!(out, "  virtual MAC   {mac} on {interface}")?;
+        }
         match &self.source {
             Some(source) => writeln!(out, "  adverts       {source} to {}", self.destinations.join(" "))?,
             None => writeln!(out, "  adverts       to {}", self.destinations.join(" "))?,

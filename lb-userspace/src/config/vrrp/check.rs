@@ -9,6 +9,7 @@ use super::super::model::{Director, VirtualServer};
 use super::super::schema::closest;
 use super::model::{GroupTracking, InitialState, SyncGroup, Tracked, Vrrp, VrrpInstance, VrrpVersion};
 use super::read::{Draft, GroupPlaces, InstancePlaces, Placed, TrackedDraft, TrackingDraft};
+use super::virtual_mac;
 
 /// RFC 3768, section 5.3.8.
 const MAX_AUTH_PASS: usize = 8;
@@ -47,11 +48,14 @@ pub(in crate::config) fn check(
         .map(|group| SyncGroup { tracking: known.look_up(&group.places.tracking, report), ..group.value })
         .collect();
     let mut instances = Vec::with_capacity(draft.instances.len());
+    let places_of_names: Vec<_> =
+        draft.instances.iter().map(|placed| virtual_mac::place_of_name(&placed.places)).collect();
     for placed in draft.instances {
         let tracking = known.look_up(&placed.places.tracking, report);
         let group = sync_groups.iter().find(|group| group.members.contains(&placed.value.name));
         instances.push(instance(placed, tracking, group, report));
     }
+    virtual_mac::names(&instances, &places_of_names, director, report);
     carried(&instances, director, virtual_servers, report);
     Vrrp {
         instances,
@@ -275,11 +279,7 @@ fn instance(
     if value.virtual_addresses.is_empty() && places.address_list != places.unwritten {
         report.error(&places.address_list, key("virtual_addresses"), "has no address", "name at least one");
     }
-    if value.use_vmac {
-        let help = "remove it: the addresses are on the interface itself, and gratuitous ARP tells the network \
-                    where they are";
-        report.error(&header, key("use_vmac"), "is not supported by this version", help);
-    }
+    virtual_mac::check(&mut value, &places, &path, report);
     let is_owner = value.priority == OWNER;
     if !value.accept && is_owner {
         let message = "false has no effect with priority = 255: the owner of the addresses accepts";

@@ -11,10 +11,11 @@ mod routes;
 pub(super) mod schema;
 #[cfg(test)]
 mod tests;
+mod virtual_mac;
 
 pub use model::{
     Garp, GroupTracking, InitialState, Notify, RouteKind, SyncGroup, TrackFile, TrackProcess, TrackScript,
-    Tracked, VirtualAddress, VirtualRoute, VirtualRule, Vrrp, VrrpInstance, VrrpVersion, Weight,
+    Tracked, VirtualAddress, VirtualMac, VirtualRoute, VirtualRule, Vrrp, VrrpInstance, VrrpVersion, Weight,
 };
 
 pub(crate) use routes::{parse_route, parse_rule};

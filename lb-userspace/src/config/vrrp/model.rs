@@ -87,8 +87,8 @@ pub struct VrrpInstance {
     pub preempt_delay: Duration,
     /// Whether the virtual addresses take part in local communication though this director does not own them.
     pub accept: bool,
-    /// Whether the virtual addresses have the virtual router's MAC, on an interface of their own.
-    pub use_vmac: bool,
+    /// The virtual addresses have the virtual router's MAC, on an interface of their own.
+    pub virtual_mac: Option<VirtualMac>,
     /// Gratuitous ARPs and unsolicited neighbour advertisements.
     pub garp: Garp,
     /// Weight 0: the instance is in fault while the interface is down.
@@ -117,10 +117,30 @@ impl VrrpInstance {
         self.virtual_addresses.first().is_some_and(|first| first.address.is_ipv6())
     }
 
+    /// The virtual router's MAC (RFC 9568 section 7.3), if it is in use.
+    pub fn mac(&self) -> Option<[u8; 6]> {
+        let family = if self.is_ipv6() { 2 } else { 1 };
+        self.virtual_mac.as_ref().map(|_| [0, 0, 0x5e, 0, family, self.virtual_router_id])
+    }
+
+    /// Whether adverts have the virtual router's MAC as their source.
+    pub fn sends_from_virtual_mac(&self) -> bool {
+        self.virtual_mac.as_ref().is_some_and(|own| !own.sends_from_base) && self.unicast_peers.is_empty()
+    }
+
     /// All addresses that the master has.
     pub fn addresses(&self) -> impl Iterator<Item = &VirtualAddress> {
         self.virtual_addresses.iter().chain(&self.excluded_addresses)
     }
+}
+
+/// `use_vmac`: a macvlan with the virtual router's MAC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VirtualMac {
+    /// The interface that has it, and on it the addresses of the instance's family. Differ pairwise.
+    pub interface: String,
+    /// Adverts have the MAC of the instance's interface all the same.
+    pub sends_from_base: bool,
 }
 
 /// An address that the master has.

@@ -75,9 +75,21 @@ pub(super) struct InstancePlaces {
     pub(super) peers: Span,
     pub(super) accept: Span,
     pub(super) source: Span,
+    pub(super) virtual_mac: VirtualMacDraft,
     /// What stands in for keys that are absent: the header.
     pub(super) unwritten: Span,
     pub(super) tracking: TrackingDraft,
+}
+
+/// What is said of the virtual MAC.
+#[derive(Debug)]
+pub(super) struct VirtualMacDraft {
+    /// Of `use_vmac`, or the header.
+    pub(super) place: Span,
+    pub(super) is_used: bool,
+    pub(super) name: Option<(String, Span)>,
+    /// Of `vmac_xmit_base` where it is set.
+    pub(super) from_base: Option<Span>,
 }
 
 /// Where a group's keys stand.
@@ -353,6 +365,7 @@ impl Keys<'_, '_> {
             }
         }
         let (auth_pass, auth_span) = self.string("auth_pass");
+        let virtual_mac = self.virtual_mac();
         let value = VrrpInstance {
             name,
             virtual_router_id: self.byte("virtual_router_id", (1, 255), 1),
@@ -367,7 +380,7 @@ impl Keys<'_, '_> {
             nopreempt: self.boolean("nopreempt", false),
             preempt_delay: self.duration("preempt_delay", (Duration::ZERO, MAX_DELAY), Duration::ZERO),
             accept: self.boolean("accept", true),
-            use_vmac: self.boolean("use_vmac", false),
+            virtual_mac: None,
             garp: self.garp(garp),
             track_interfaces: Vec::new(),
             track_scripts: Vec::new(),
@@ -395,10 +408,27 @@ impl Keys<'_, '_> {
             peers: at(self.table.place("unicast_peers")),
             accept: at(self.table.place("accept")),
             source: source_span,
+            virtual_mac,
             unwritten: header.clone(),
             tracking: self.tracking(),
         };
         Placed { path: self.table.path.clone(), header, name: name_span, value, places }
+    }
+
+    fn virtual_mac(&mut self) -> VirtualMacDraft {
+        let is_used = self.boolean("use_vmac", false);
+        let (name, name_span) = self.string("vmac_name");
+        if let Some(name) = &name {
+            self.interface(name, &name_span, self.path("vmac_name"));
+        }
+        let is_from_base = self.boolean("vmac_xmit_base", false);
+        VirtualMacDraft {
+            place: self.table.place("use_vmac").unwrap_or_else(|| self.header()),
+            is_used,
+            name: name.map(|name| (name, name_span)),
+            from_base: is_from_base
+                .then(|| self.table.place("vmac_xmit_base").unwrap_or_else(|| self.header())),
+        }
     }
 
     /// Addresses, written as strings or tables, and their places.

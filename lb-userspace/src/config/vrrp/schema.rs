@@ -166,7 +166,6 @@ pub(in crate::config) const NOT_SUPPORTED: &[(&str, &str)] = &[
     ("strict_mode", "remove it"),
     ("vrrp_strict", "remove it"),
     ("use_ipvlan", "remove it: the virtual addresses are on the interface itself"),
-    ("vmac_xmit_base", "remove it"),
     ("track_bfd", "remove it; a short advert_interval with version = 3 finds a dead director as fast"),
     ("lvs_sync_daemon_interface", "remove it"),
     ("dont_track_primary", "remove it: an instance whose own interface is down cannot be master"),

@@ -47,6 +47,54 @@ fn one(lines: &str) -> String {
 }
 
 #[test]
+fn a_virtual_mac_takes_the_addresses_of_its_interface() {
+    let lines = "use_vmac = true\nvmac_xmit_base = true\nunicast_peers = [\"192.168.4.3\"]\n\
+                 excluded_addresses = [\"2001:db8::15\", { address = \"10.0.0.1\", interface = \"eth1\" }]";
+    let config = read(&one(lines));
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    let own = &config.vrrp.instances[0];
+    assert_eq!(own.mac(), Some([0, 0, 0x5e, 0, 1, 51]));
+    assert!(own.virtual_mac.as_ref().is_some_and(|mac| mac.sends_from_base) && !own.sends_from_virtual_mac());
+    let interfaces: Vec<_> = own.addresses().map(|address| address.interface.as_str()).collect();
+    assert_eq!(interfaces, ["vrrp.51", "eth0", "eth1"]);
+    let ipv6 = one("use_vmac = true").replace("192.168.4.15", "2001:db8::15");
+    let config = read(&ipv6);
+    let own = &config.vrrp.instances[0];
+    assert_eq!((own.mac(), own.sends_from_virtual_mac()), (Some([0, 0, 0x5e, 0, 2, 51]), true));
+    assert_eq!(own.virtual_addresses[0].interface, "vrrp6.51");
+    assert_eq!(read(&one("")).vrrp.instances[0].mac(), None);
+}
+
+#[test]
+fn what_a_virtual_mac_does_not_go_with_is_said() {
+    let other = |lines: &str| {
+        one(lines).replace("VI_1", "VI_2").replace("eth0", "eth1").replace("192.168.4.15", "192.168.4.16")
+    };
+    for (text, expected) in [
+        (
+            one("use_vmac = true\nunicast_peers = [\"192.168.4.3\"]"),
+            "error 6 vrrp_instance[0].use_vmac: adverts to unicast_peers come from the interface's own MAC",
+        ),
+        (one("vmac_name = \"vip0\""), "warning 6 vrrp_instance[0].vmac_name: has no effect without use_vmac"),
+        (
+            one("vmac_xmit_base = true"),
+            "warning 6 vrrp_instance[0].vmac_xmit_base: has no effect without use_vmac",
+        ),
+        (
+            one("use_vmac = true\nvmac_name = \"eth0\""),
+            "error 7 vrrp_instance[0].vmac_name: \"eth0\" is an interface of another kind",
+        ),
+        (
+            one("use_vmac = true") + &other("use_vmac = true"),
+            "error 12 vrrp_instance[1].use_vmac: the interface \"vrrp.51\" is another instance's already",
+        ),
+    ] {
+        let found = findings(&text);
+        assert!(found.iter().any(|line| line == expected), "{expected}\nin\n{}", found.join("\n"));
+    }
+}
+
+#[test]
 fn defaults_are_keepaliveds() {
     let config = read(GOOD);
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
@@ -172,7 +220,7 @@ unicast_peers = []
 virtual_routes = ["nowhere"]
 track_scripts = ["chk_haproxy"]
 use_vmac = true
-accept = false
+vmac_name = "eth0/9"
 
 [[vrrp_instance]]
 name = "VI_1"
@@ -201,7 +249,7 @@ members = ["VI_9"]
         "error 10 vrrp_instance[0].unicast_peers: is empty: adverts would go to nobody",
         "error 11 vrrp_instance[0].virtual_routes[0]: \"nowhere\" is not a network",
         "error 12 vrrp_instance[0].track_scripts[0]: there is no [[vrrp_script]] \"chk_haproxy\"",
-        "error 2 vrrp_instance[0].use_vmac: is not supported by this version",
+        "error 14 vrrp_instance[0].vmac_name: \"eth0/9\" is not an interface name: it has a slash or a colon",
         "error 17 vrrp_instance[1].name: \"VI_1\" is the name of two",
         "error 16 vrrp_instance[1].virtual_router_id: is missing",
         "error 19 vrrp_instance[1].advert_int: unknown key in [[vrrp_instance]]",

@@ -92,6 +92,8 @@ pub struct NewAddress {
     /// IPv6 only: never choose this address as a source by itself (a preferred lifetime of 0, shown as
     /// `deprecated`).
     pub deprecated: bool,
+    /// No route to the connected network comes with it (`noprefixroute`): another device leads there.
+    pub without_route: bool,
 }
 
 impl NewAddress {
@@ -99,7 +101,15 @@ impl NewAddress {
     #[must_use]
     pub fn host(ifindex: u32, address: IpAddr) -> Self {
         let prefix_len = super::full_prefix(address);
-        Self { ifindex, address, prefix_len, label: None, scope: Scope::Global, deprecated: false }
+        Self {
+            ifindex,
+            address,
+            prefix_len,
+            label: None,
+            scope: Scope::Global,
+            deprecated: false,
+            without_route: false,
+        }
     }
 }
 
@@ -121,6 +131,10 @@ impl Netlink {
     /// See [`NetlinkError`].
     pub async fn add_address(&self, new: &NewAddress) -> Result<bool, NetlinkError> {
         let mut message = message_for(new.ifindex, new.address, new.prefix_len);
+        let mut flags = AddressFlags::empty();
+        if new.without_route {
+            flags |= AddressFlags::Noprefixroute;
+        }
         match new.address {
             IpAddr::V4(_) => {
                 message.header.scope = new.scope.into();
@@ -128,7 +142,7 @@ impl Netlink {
             }
             IpAddr::V6(_) => {
                 message.header.flags = AddressHeaderFlags::Nodad;
-                message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+                flags |= AddressFlags::Nodad;
                 if new.deprecated {
                     let mut lifetimes = CacheInfo::default();
                     lifetimes.ifa_preferred = 0;
@@ -136,6 +150,9 @@ impl Netlink {
                     message.attributes.push(AddressAttribute::CacheInfo(lifetimes));
                 }
             }
+        }
+        if !flags.is_empty() {
+            message.attributes.push(AddressAttribute::Flags(flags));
         }
         let operation = format!("add {}/{} to device {}", new.address, new.prefix_len, new.ifindex);
         let request = RouteNetlinkMessage::NewAddress(message);

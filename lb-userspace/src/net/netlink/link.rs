@@ -6,8 +6,8 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::{
     RouteNetlinkMessage,
     link::{
-        InfoData, InfoIpTunnel, InfoKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType,
-        LinkMessage, LinkXdp, XdpAttached,
+        InfoData, InfoIpTunnel, InfoKind, InfoMacVlan, InfoVlan, LinkAttribute, LinkFlags, LinkInfo,
+        LinkLayerType, LinkMessage, LinkXdp, MacVlanMode, XdpAttached,
     },
 };
 
@@ -171,16 +171,55 @@ impl Netlink {
         self.change(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL, &operation).await
     }
 
+    /// Makes a macvlan upon the device of index `lower`, private (it talks to no other macvlan of this host), with
+    /// this Ethernet address and no IPv6 address of its own, down.
+    ///
+    /// # Errors
+    /// EEXIST: there is a device of this name. EBUSY: the device below has a macvlan of this Ethernet address that is
+    /// up, or is part of a bridge. EOPNOTSUPP: the kernel has no such kind. Else see [`NetlinkError`].
+    pub async fn add_private_macvlan(
+        &self,
+        name: &str,
+        lower: u32,
+        mac: [u8; 6],
+    ) -> Result<(), NetlinkError> {
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        message.attributes.push(LinkAttribute::Link(lower));
+        message.attributes.push(LinkAttribute::Address(mac.to_vec()));
+        message.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::MacVlan),
+            LinkInfo::Data(InfoData::MacVlan(vec![InfoMacVlan::Mode(MacVlanMode::Private)])),
+        ]));
+        let operation = format!("add macvlan {name} upon device {lower}");
+        self.change(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL, &operation).await
+    }
+
     /// Sets a device up (`IFF_UP`).
     ///
     /// # Errors
     /// See [`NetlinkError`].
     pub async fn set_link_up(&self, name: &str) -> Result<(), NetlinkError> {
+        self.set_link(name, true).await
+    }
+
+    /// Sets a device down. It keeps its IPv4 addresses, and loses its IPv6 ones and its routes.
+    ///
+    /// # Errors
+    /// See [`NetlinkError`].
+    pub async fn set_link_down(&self, name: &str) -> Result<(), NetlinkError> {
+        self.set_link(name, false).await
+    }
+
+    async fn set_link(&self, name: &str, is_up: bool) -> Result<(), NetlinkError> {
         let mut message = LinkMessage::default();
-        message.header.flags = LinkFlags::Up;
+        if is_up {
+            message.header.flags = LinkFlags::Up;
+        }
         message.header.change_mask = LinkFlags::Up;
         message.attributes.push(LinkAttribute::IfName(name.to_owned()));
-        self.change(RouteNetlinkMessage::SetLink(message), 0, &format!("set device {name} up")).await
+        let operation = format!("set device {name} {}", if is_up { "up" } else { "down" });
+        self.change(RouteNetlinkMessage::SetLink(message), 0, &operation).await
     }
 
     /// Removes a device. `Ok(false)` if there is none of that index.

@@ -40,6 +40,33 @@ fn privileged_links_are_found_by_name_and_index() {
 }
 
 #[test]
+fn privileged_a_macvlan_is_private_and_its_address_brings_no_route() {
+    if skip_without_root("privileged_a_macvlan_is_private_and_its_address_brings_no_route") {
+        return;
+    }
+    let (director, _web) = director_and_web();
+    director.block_on(|| async {
+        let netlink = Netlink::open().unwrap();
+        let d0 = netlink.link_by_name("d0").await.unwrap().unwrap().index;
+        let mac = [0, 0, 0x5e, 0, 1, 51];
+        netlink.add_private_macvlan("vrrp.51", d0, mac).await.unwrap();
+        let again = netlink.add_private_macvlan("vrrp.51", d0, mac).await;
+        assert_eq!(again.unwrap_err().errno(), Some(libc::EEXIST));
+        let made = netlink.link_by_name("vrrp.51").await.unwrap().unwrap();
+        assert_eq!((made.mac, made.lower, made.kind.as_deref()), (Some(mac), Some(d0), Some("macvlan")));
+        assert!(!made.up && director.ip("-d link show dev vrrp.51").contains("mode private"));
+        netlink.set_link_up("vrrp.51").await.unwrap();
+        let host = NewAddress::host(made.index, ip("10.51.0.15"));
+        let new = NewAddress { prefix_len: 24, without_route: true, ..host };
+        assert!(netlink.add_address(&new).await.unwrap());
+        assert!(!director.ip("route show").contains("10.51.0.0/24"));
+        netlink.set_link_down("vrrp.51").await.unwrap();
+        assert!(!netlink.link_by_name("vrrp.51").await.unwrap().unwrap().up);
+        assert!(netlink.remove_link(made.index).await.unwrap());
+    });
+}
+
+#[test]
 fn privileged_addresses_are_added_once_and_removed_once() {
     if skip_without_root("privileged_addresses_are_added_once_and_removed_once") {
         return;

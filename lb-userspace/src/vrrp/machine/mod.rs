@@ -140,13 +140,16 @@ pub enum FaultCause {
     NoAddress,
     /// Something tracked with weight 0 is not well.
     Tracked,
+    /// The interface with its virtual MAC is not there.
+    NoVirtualMac,
     /// Another member of its sync group has a fault.
     Group,
 }
 
 impl FaultCause {
     /// All.
-    pub const ALL: [Self; 4] = [Self::LinkDown, Self::NoAddress, Self::Tracked, Self::Group];
+    pub const ALL: [Self; 5] =
+        [Self::LinkDown, Self::NoAddress, Self::Tracked, Self::NoVirtualMac, Self::Group];
 }
 
 /// What a sync group makes its members do. Sent by [`Routers`](super::sync::Routers) alone.

@@ -42,6 +42,7 @@ impl fmt::Display for FaultCause {
             Self::LinkDown => "the interface is down",
             Self::NoAddress => "the interface has no address to send adverts from",
             Self::Tracked => "something it tracks is not well",
+            Self::NoVirtualMac => "the interface with its virtual MAC cannot be had",
             Self::Group => "another member of its sync group has a fault",
         })
     }
@@ -64,6 +65,7 @@ impl Why {
             Self::Fault(FaultCause::LinkDown) => "link_down",
             Self::Fault(FaultCause::NoAddress) => "no_address",
             Self::Fault(FaultCause::Tracked) => "tracked",
+            Self::Fault(FaultCause::NoVirtualMac) => "no_virtual_mac",
             Self::Fault(FaultCause::Group) => "group_fault",
             Self::FaultsOver => "faults_over",
             Self::Group => "group",

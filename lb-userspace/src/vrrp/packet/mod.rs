@@ -19,6 +19,7 @@
 //! IPv6. keepalived does so by default; [`Ipv4Checksum::WithoutPseudoHeader`] is its `v3_checksum_as_v2`.
 
 mod checksum;
+pub mod frame;
 mod receive;
 #[cfg(test)]
 mod tests;

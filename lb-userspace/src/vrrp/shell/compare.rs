@@ -74,6 +74,7 @@ fn describe(instance: &VrrpInstance) -> Described {
         ("excluded_addresses", digest(&sorted(&instance.excluded_addresses))),
         ("nopreempt", digest(&instance.nopreempt)),
         ("accept", digest(&instance.accept)),
+        ("use_vmac", digest(&instance.virtual_mac.is_some())),
         ("virtual_routes", texts(instance.virtual_routes.iter().map(|route| route.text.as_str()).collect())),
         ("virtual_rules", texts(instance.virtual_rules.iter().map(|rule| rule.text.as_str()).collect())),
     ];

@@ -5,6 +5,7 @@
 //! put back. Before anything is added it is written into the [`Record`].
 
 mod announce;
+mod device;
 pub(super) mod put;
 
 use std::cell::RefCell;
@@ -25,6 +26,8 @@ use crate::net::frames::Frames;
 use crate::net::netlink::{Address, Event, Events, Link, Netlink, NetlinkError};
 use crate::vrrp::garp;
 
+pub(super) use self::device::Device;
+
 /// What could not be added is tried again this often.
 const RETRY: Duration = Duration::from_secs(1);
 /// How long addresses wait for the tables.
@@ -41,6 +44,8 @@ pub(super) enum Task {
     Change { old: Arc<VrrpInstance>, new: Arc<VrrpInstance> },
     /// Tell the network where the held addresses of this instance are.
     Announce { instance: Arc<VrrpInstance>, repeat: u32 },
+    /// Have macvlans with these virtual MACs, and no others. The interfaces are told from the first one on.
+    Devices(Vec<Device>),
     /// Drop packets for these addresses that nothing else serves.
     Close(BTreeSet<IpAddr>),
     /// Between two frames.
@@ -56,7 +61,9 @@ pub(super) struct Interface {
     /// Up, and with a carrier.
     pub(super) is_running: bool,
     pub(super) addresses: Vec<IpAddr>,
-    mac: Option<garp::Mac>,
+    /// Of a macvlan, the index of the interface below.
+    pub(super) base: Option<u32>,
+    pub(super) mac: Option<garp::Mac>,
 }
 
 /// All interfaces by name.
@@ -87,6 +94,12 @@ pub(super) struct Holder {
     is_filter_due: bool,
     /// Whether that it could not be written has been said.
     filter_failed: bool,
+    /// The macvlans that should be there.
+    devices: Vec<Device>,
+    /// Names of those that cannot be made, which has been said.
+    devices_told: BTreeSet<String>,
+    /// Whether the macvlans are known.
+    is_prepared: bool,
     netlink: Netlink,
     tables: watch::Receiver<u64>,
 }
@@ -116,10 +129,12 @@ pub(super) async fn run(
         closed: BTreeSet::new(),
         is_filter_due: false,
         filter_failed: false,
+        devices: Vec::new(),
+        devices_told: BTreeSet::new(),
+        is_prepared: false,
         netlink,
         tables,
     };
-    holder.look().await;
     let mut retry = interval(RETRY);
     retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -160,8 +175,10 @@ impl Holder {
                     self.write_filter().await;
                 }
             }
+            Task::Devices(devices) => self.have_devices(devices).await,
             Task::Release { instance } => {
                 self.shared.borrow_mut().held.remove(&instance.name);
+                self.lower(&instance).await;
                 self.take_away(&instance).await;
                 self.tell(Message::Released(instance.name.clone()));
             }
@@ -194,6 +211,10 @@ impl Holder {
 
     /// Reads all interfaces and addresses, and tells if they changed.
     async fn look(&mut self) {
+        if !self.is_prepared {
+            return;
+        }
+        self.make_devices().await;
         let read =
             async { Ok::<_, NetlinkError>((self.netlink.links().await?, self.netlink.addresses().await?)) };
         match read.await {
@@ -215,7 +236,11 @@ impl Holder {
                 self.look().await;
                 self.put_back(Some(gone.address)).await;
             }
-            Ok(Event::Link(_) | Event::LinkGone(_) | Event::Address(_)) => self.look().await,
+            Ok(Event::Link(_) | Event::LinkGone(_)) => {
+                self.look().await;
+                self.raise_again().await;
+            }
+            Ok(Event::Address(_)) => self.look().await,
             Ok(Event::Overrun) => {
                 self.look().await;
                 self.put_back(None).await;
@@ -304,6 +329,10 @@ impl Holder {
         if self.is_filter_due {
             self.write_filter().await;
         }
+        let are_devices_missing = !self.devices_told.is_empty();
+        if are_devices_missing {
+            self.look().await;
+        }
         let incomplete: Vec<_> = {
             let shared = self.shared.borrow();
             let incomplete = shared.held.values().filter(|held| held.is_incomplete);
@@ -322,6 +351,7 @@ fn by_name(links: &[Link], addresses: &[Address]) -> Interfaces {
     let known = |link: &Link| Interface {
         index: link.index,
         is_running: link.is_running(),
+        base: link.lower.filter(|_| link.kind.as_deref() == Some("macvlan")),
         mac: link.mac.filter(|_| !link.loopback),
         addresses: addresses
             .iter()

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::holder::Interfaces;
 use super::settings;
 use crate::config::vrrp::VrrpInstance;
+use crate::explain::colons;
 use crate::vrrp::machine::{Hand, Instance, State, Transition};
 use crate::vrrp::packet::{Addresses, Check, GROUP_V4, GROUP_V6, VirtualRouterId};
 use crate::vrrp::status::{InstanceStatus, MasterStatus, TrackedStatus, TransitionStatus};
@@ -115,6 +116,14 @@ impl Member {
         (own.is_running, source)
     }
 
+    /// Whether the macvlan with its virtual MAC is there; of an instance that has none, yes.
+    pub(super) fn has_virtual_mac(&self, interfaces: &Interfaces) -> bool {
+        let Some(own) = &self.config.virtual_mac else { return true };
+        interfaces.get(&own.interface).is_some_and(|found| {
+            found.mac == self.config.mac() && found.base.is_some() && found.base == self.interface
+        })
+    }
+
     /// Whether a message about this sender and this check is the first.
     pub(super) fn is_news(&mut self, from: IpAddr, check: Check) -> bool {
         self.told.len() < MAX_TOLD && self.told.insert((from, check))
@@ -151,6 +160,8 @@ impl Member {
             name: config.name.clone(),
             state: status.state.name().to_owned(),
             interface: config.interface.clone(),
+            virtual_mac: config.mac().map(colons),
+            virtual_mac_interface: config.virtual_mac.as_ref().map(|own| own.interface.clone()),
             virtual_router_id: config.virtual_router_id,
             version: settings::version(config).number(),
             priority: status.priority,

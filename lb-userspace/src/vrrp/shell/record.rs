@@ -19,6 +19,24 @@ pub(crate) struct HeldAddress {
     pub(crate) prefix_len: u8,
 }
 
+/// A macvlan that was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HeldDevice {
+    pub(crate) name: String,
+    /// It is none of ours if it has another.
+    pub(crate) mac: [u8; 6],
+}
+
+/// A setting of the kernel that was changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HeldSetting {
+    /// Below `/proc/sys`.
+    pub(crate) path: String,
+    pub(crate) before: String,
+    /// It stays as it is where somebody has changed it since.
+    pub(crate) now: String,
+}
+
 /// The contents of `vrrp.json`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
@@ -31,6 +49,10 @@ pub(crate) struct Record {
     /// Whether there is a table of the packet filter.
     #[serde(default)]
     pub(crate) has_filter: bool,
+    #[serde(default)]
+    pub(crate) devices: Vec<HeldDevice>,
+    #[serde(default)]
+    pub(crate) settings: Vec<HeldSetting>,
 }
 
 impl Record {
@@ -56,6 +78,24 @@ impl Record {
             return Ok(());
         }
         self.has_filter = is_there;
+        self.write()
+    }
+
+    /// Says which macvlans there are, or are about to be.
+    pub(crate) fn set_devices(&mut self, devices: Vec<HeldDevice>) -> io::Result<()> {
+        if self.devices == devices {
+            return Ok(());
+        }
+        self.devices = devices;
+        self.write()
+    }
+
+    /// Says which settings are changed, or are about to be.
+    pub(crate) fn set_settings(&mut self, settings: Vec<HeldSetting>) -> io::Result<()> {
+        if self.settings == settings {
+            return Ok(());
+        }
+        self.settings = settings;
         self.write()
     }
 

@@ -11,17 +11,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::select_all;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::holder::{Interfaces, Task};
 use super::member::{Member, ms};
+use super::overheard::Overheard;
 use super::settings;
 use super::sockets::Sockets;
 use super::track::Tracking;
 use super::{Carried, Message, News};
 use crate::config::vrrp::{SyncGroup, VirtualAddress, Vrrp};
+use crate::net::frames::Frames;
 use crate::vrrp::machine::{Action, Event, Report, State};
 use crate::vrrp::packet::Check;
 use crate::vrrp::status::{GroupStatus, VrrpStatus};
@@ -38,6 +41,9 @@ pub(super) struct Runner {
     members: Vec<Member>,
     groups: Vec<SyncGroup>,
     sockets: Vec<Sockets>,
+    overheard: Vec<Overheard>,
+    /// For adverts whose source is a virtual MAC.
+    frames: Option<Frames>,
     interfaces: Interfaces,
     tracking: Tracking,
     is_ready: bool,
@@ -81,6 +87,8 @@ impl Runner {
             members: Vec::new(),
             groups: Vec::new(),
             sockets: Vec::new(),
+            overheard: Vec::new(),
+            frames: None,
             interfaces: Interfaces::new(),
             tracking: Tracking::default(),
             is_ready: false,
@@ -116,7 +124,7 @@ impl Runner {
                     Some(message) => self.take(message),
                     None => return,
                 },
-                () = readable(&self.sockets) => {}
+                () = readable(&self.sockets, &self.overheard) => {}
                 () = sleep_until(due) => self.note_delay(due),
             }
         }
@@ -329,6 +337,7 @@ impl Runner {
         self.step_all(Event::Shutdown);
         // After the last address has gone.
         drop(self.holder.send(Task::Close(BTreeSet::new())));
+        drop(self.holder.send(Task::Devices(Vec::new())));
         let (done, flushed) = oneshot::channel();
         drop(self.holder.send(Task::Flush(done)));
         drop(flushed.await);
@@ -372,10 +381,11 @@ impl Runner {
 }
 
 /// Returns when one of the sockets may have something to read; never without sockets.
-async fn readable(sockets: &[Sockets]) {
+async fn readable(sockets: &[Sockets], overheard: &[Overheard]) {
     if sockets.is_empty() {
         return std::future::pending().await;
     }
-    let all = sockets.iter().map(|open| Box::pin(open.readable()));
-    let (_result, _index, _rest) = select_all(all).await;
+    let all = sockets.iter().map(|open| open.readable().boxed_local());
+    let others = overheard.iter().map(|open| open.readable().boxed_local());
+    let (_result, _index, _rest) = select_all(all.chain(others)).await;
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::filter;
 use super::holder::put::{new_route, new_rule};
 use super::record::Record;
+use super::settle;
 use crate::config::vrrp::{parse_route, parse_rule};
 use crate::net::netlink::Netlink;
 
@@ -52,6 +53,16 @@ pub(crate) async fn undo(record: &Path, netlink: &Netlink) -> Vec<String> {
         {
             problems.push(format!("virtual address {}: {error}", own.address));
         }
+    }
+    for device in &record.devices {
+        if let Some(link) = links.iter().find(|link| settle::is_ours(link, device))
+            && let Err(error) = netlink.remove_link(link.index).await
+        {
+            problems.push(format!("interface {}: {error}", device.name));
+        }
+    }
+    for setting in &record.settings {
+        problems.extend(settle::put_back(setting).err());
     }
     problems
 }

@@ -2,7 +2,8 @@
 
 use lb_common::conn::{Key4, Key6, State, Value};
 use lb_common::layout::Traffic;
-use lb_common::net::{Be16, Be32, Be128};
+use lb_common::memory;
+use lb_common::net::{Be16, Be32, Be128, MacAddress};
 use lb_common::verdict::{Reason, Verdict};
 use lb_userspace::plane::applied::Applied;
 use lb_userspace::plane::apply::{Hop, follow_hops};
@@ -14,7 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::frame::Frame;
 use super::sides::{Action, LIMITS, Side, entry};
-use super::world::{self, OTHER_INTERFACE, Server};
+use super::world::{self, INGRESS, OTHER_INTERFACE, Server};
 
 /// Buckets of the connection tables in packet cases.
 pub(crate) const BUCKETS: u32 = 64;
@@ -42,6 +43,8 @@ pub(crate) enum Before {
     Change(fn(&mut Desired)),
     /// Another director took this virtual address over, or with `None` this one has all of them again.
     Standby(Option<IpAddr>),
+    /// These are the virtual MACs that this director answers for.
+    VirtualMacs(&'static [MacAddress]),
     /// All entries of connections were lost.
     ForgetConnections,
     /// A real server's link changed, or is not known any more.
@@ -205,6 +208,10 @@ impl Case {
             match before {
                 Before::Frame(frame) => drop(side.run(&frame.bytes())),
                 Before::ForgetConnections => side.forget_connections(),
+                Before::VirtualMacs(macs) => {
+                    let macs: Vec<_> = macs.iter().map(|mac| (INGRESS, *mac)).collect();
+                    memory::place_virtual_macs(side.store().settings(), &macs);
+                }
                 Before::Idle(ticks) => side.idle(*ticks),
                 Before::Sweep => {
                     janitor::sweep(side.store(), side.now());
@@ -353,6 +360,7 @@ fn change(desired: &mut Desired, before: &Before) {
         | Before::Link(..)
         | Before::Standby(_)
         | Before::Change(_)
+        | Before::VirtualMacs(_)
         | Before::ForgetConnections => {
             panic!("{before:?} changes no configuration")
         }

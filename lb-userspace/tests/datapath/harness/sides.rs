@@ -128,6 +128,7 @@ pub(crate) trait Side {
             interface.mac.store(0);
         }
         assert!(memory::place_interface(&store.settings().interfaces, INGRESS, DIRECTOR_MAC));
+        memory::place_virtual_macs(store.settings(), &[]);
     }
 
     /// Empties the connection tables.

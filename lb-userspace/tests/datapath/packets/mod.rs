@@ -14,6 +14,7 @@ mod parts;
 mod passed;
 mod persistence;
 mod tunnel;
+mod virtual_macs;
 mod vlan;
 
 use crate::harness::case::{BUCKETS, Case};
@@ -28,6 +29,7 @@ fn all() -> Vec<Case> {
         persistence::cases(),
         passed::cases(),
         vlan::cases(),
+        virtual_macs::cases(),
         parts::cases(),
         icmp::cases(),
         locality::cases(),

@@ -169,16 +169,14 @@ pub(in super::super) const INSTANCE: &[Keyword] = &[
         Unneeded("a late timer is reported, and adverts that wait are read first"),
     )
     .alias(&["thread_timer_expired"]),
+    key("use_vmac", 0, 2, Key("vrrp_instance.use_vmac")),
     key(
-        "use_vmac",
+        "use_vmac_addr",
         0,
-        2,
-        NotSupported(
-            "the addresses are on the interface itself, and gratuitous ARP tells the network where they are",
-        ),
+        0,
+        NotSupported("only addresses on the instance's own interface have the virtual MAC"),
     ),
-    key("use_vmac_addr", 0, 0, NotSupported("there is no virtual MAC address")),
-    key("vmac_xmit_base", 0, 0, Unneeded("adverts go out of the interface itself")),
+    key("vmac_xmit_base", 0, 0, Key("vrrp_instance.vmac_xmit_base")),
     key(
         "use_ipvlan",
         0,

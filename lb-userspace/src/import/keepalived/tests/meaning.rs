@@ -269,3 +269,25 @@ fn the_interfaces_of_vrrp_are_where_packets_arrive() {
     let alone = imported(&instance("virtual_ipaddress {\n192.168.4.15\n}"));
     assert!(!toml(&alone).contains("interfaces"), "VRRP without balancing needs none");
 }
+
+#[test]
+fn a_virtual_mac_keeps_its_interface_s_name() {
+    let instance = |lines: &str| {
+        imported(&format!(
+            "vrrp_instance a {{\ninterface eth0\nvirtual_router_id 51\n{lines}\nvirtual_ipaddress {{\n10.0.0.1\n}}\n}}"
+        ))
+    };
+    let all = toml(&instance("use_vmac vip0\nvmac_xmit_base"));
+    for line in ["use_vmac = true", "vmac_name = \"vip0\"", "vmac_xmit_base = true"] {
+        assert!(all.contains(line), "{line} not in\n{all}");
+    }
+    let by_default = instance("use_vmac");
+    let config = by_default.config.as_ref().unwrap();
+    let own = config.vrrp.instances[0].virtual_mac.as_ref().unwrap();
+    assert_eq!((own.interface.as_str(), own.sends_from_base), ("vrrp.51", false));
+    let unicast = instance("use_vmac\nunicast_peer {\n10.0.0.3\n}");
+    assert_said(&unicast, Fate::Changed, &["use_vmac", "vmac_xmit_base"]);
+    assert!(unicast.config.unwrap().vrrp.instances[0].virtual_mac.as_ref().unwrap().sends_from_base);
+    let own_mac = instance("use_vmac vip0 02:00:00:00:00:01");
+    assert_said(&own_mac, Fate::NotSupported, &["use_vmac", "another MAC"]);
+}

@@ -22,6 +22,7 @@ struct Instance<'s> {
     is_ipv6: Option<bool>,
     is_strict: bool,
     has_peers: bool,
+    virtual_mac: Option<&'s Statement>,
 }
 
 impl Translation<'_> {
@@ -73,6 +74,12 @@ impl Translation<'_> {
             self.changed(block, message);
         } else if instance.priority.is_none() {
             section.assume("priority", Value::Number(100), block.place(), "keepalived's default");
+        }
+        if let Some(statement) = instance.virtual_mac.filter(|_| instance.has_peers)
+            && section.get("vmac_xmit_base").is_none()
+        {
+            section.set("vmac_xmit_base", Value::Flag(true), statement.place());
+            self.changed(statement, "adverts to unicast_peer need vmac_xmit_base, which is written besides");
         }
         self.version(&mut section, &instance, block);
         self.authentication(&mut section, &instance);
@@ -177,6 +184,11 @@ impl Translation<'_> {
                 let Some(number) = self.integer(statement, (1, 255)) else { return };
                 self.set(section, "unicast_ttl", Value::Number(number), statement);
             }
+            "use_vmac" => {
+                instance.virtual_mac = Some(statement);
+                self.virtual_mac(section, statement);
+            }
+            "vmac_xmit_base" => self.set(section, "vmac_xmit_base", Value::Flag(true), statement),
             "nopreempt" => self.set(section, "nopreempt", Value::Flag(true), statement),
             "preempt_delay" => {
                 let Some(seconds) = self.seconds(statement, (0.0, 1000.0)) else { return };
@@ -213,6 +225,24 @@ impl Translation<'_> {
                     self.by_table(statement);
                 }
             }
+        }
+    }
+
+    /// `use_vmac [NAME] [MAC]`.
+    fn virtual_mac(&mut self, section: &mut Section, statement: &Statement) {
+        section.set("use_vmac", Value::Flag(true), statement.place());
+        let words = [statement.word(0), statement.word(1)];
+        let is_mac = |word: &&str| word.contains(':');
+        if let Some(name) = words.into_iter().flatten().find(|word| !is_mac(word)) {
+            section.set("vmac_name", Value::text(name), statement.place());
+        }
+        if words.into_iter().flatten().any(|word| is_mac(&word)) {
+            self.refused(
+                statement,
+                "another MAC than the virtual router's is not supported: that of RFC 9568 is taken",
+            );
+        } else {
+            self.by_table(statement);
         }
     }
 

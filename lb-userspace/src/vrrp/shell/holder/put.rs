@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::record::HeldAddress;
 use super::{Held, Holder};
-use crate::config::vrrp::{RouteKind, VirtualRoute, VirtualRule, VrrpInstance};
+use crate::config::vrrp::{RouteKind, VirtualAddress, VirtualRoute, VirtualRule, VrrpInstance};
 use crate::net::netlink::{NetlinkError, NewAddress, NewRoute, NewRule, RouteAction, Scope};
 
 /// Routes and rules that should be there.
@@ -41,6 +41,7 @@ impl Holder {
         }
         let mut added = Vec::new();
         let mut is_incomplete = false;
+        self.raise(instance).await;
         for own in instance.addresses() {
             let index = self.shared.borrow().interfaces.get(&own.interface).map(|interface| interface.index);
             let Some(ifindex) = index else {
@@ -65,6 +66,7 @@ impl Holder {
                 },
                 // As keepalived: never chosen as a source by itself.
                 deprecated: own.address.is_ipv6() && own.prefix_len == 128,
+                without_route: self.has_route(instance, own),
             };
             match self.netlink.add_address(&new).await {
                 Ok(true) => added.push(own.address),
@@ -80,6 +82,17 @@ impl Holder {
             held.is_incomplete = is_incomplete;
         }
         added
+    }
+
+    /// Whether an address on the macvlan is of a network that the interface below leads to.
+    fn has_route(&self, instance: &VrrpInstance, own: &VirtualAddress) -> bool {
+        let is_on_macvlan = instance.virtual_mac.as_ref().is_some_and(|mac| mac.interface == own.interface);
+        let shared = self.shared.borrow();
+        is_on_macvlan
+            && shared.interfaces.get(&instance.interface).is_some_and(|base| {
+                let network = ipnet::IpNet::new(own.address, own.prefix_len).ok();
+                base.addresses.iter().any(|address| network.is_some_and(|network| network.contains(address)))
+            })
     }
 
     pub(super) async fn put_routes(&self, instance: &VrrpInstance) -> Put {
@@ -149,7 +162,7 @@ impl Holder {
     pub(super) async fn change(&mut self, old: &VrrpInstance, new: Arc<VrrpInstance>) {
         let is_held = self.shared.borrow_mut().held.remove(&old.name).is_some();
         let mut gone = old.clone();
-        let stays = |own: &crate::config::vrrp::VirtualAddress| {
+        let stays = |own: &VirtualAddress| {
             new.addresses().any(|other| (other.address, &other.interface) == (own.address, &own.interface))
         };
         gone.virtual_addresses.retain(|own| !stays(own));
@@ -167,7 +180,7 @@ impl Holder {
     }
 }
 
-fn record_of(own: &crate::config::vrrp::VirtualAddress) -> HeldAddress {
+fn record_of(own: &VirtualAddress) -> HeldAddress {
     HeldAddress { interface: own.interface.clone(), address: own.address, prefix_len: own.prefix_len }
 }
 

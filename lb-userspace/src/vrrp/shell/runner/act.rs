@@ -1,13 +1,15 @@
 //! What the state machines want done.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::super::holder::Task;
 use super::super::{News, settings};
 use super::Runner;
+use crate::net::frames::Frames;
 use crate::vrrp::machine::{Action, Report, State};
-use crate::vrrp::packet::{Advert, Ipv4Checksum, PRIORITY_LEAVING};
+use crate::vrrp::packet::{Advert, Ipv4Checksum, PRIORITY_LEAVING, frame};
 use crate::vrrp::sync::{GroupId, InstanceId, Output};
 
 impl Runner {
@@ -113,9 +115,15 @@ impl Runner {
         };
         let ttl = if config.unicast_peers.is_empty() { crate::vrrp::packet::TTL } else { config.unicast_ttl };
         let mut problem = None;
+        if self.frames.is_none() && config.sends_from_virtual_mac() {
+            self.frames = Frames::open(0, 0, &[]).ok();
+        }
         for to in member.destinations() {
             let sent = match advert.encode(source, to, Ipv4Checksum::PseudoHeader) {
-                Ok(payload) => sockets.send(&payload, source, to, ttl).map_err(|error| error.to_string()),
+                Ok(payload) => match config.mac().filter(|_| config.sends_from_virtual_mac()) {
+                    None => sockets.send(&payload, source, to, ttl).map_err(|error| error.to_string()),
+                    Some(mac) => send_frame(self.frames.as_ref(), interface, &payload, source, mac),
+                },
                 Err(error) => Err(error.to_string()),
             };
             problem = problem.or(sent.err().map(|error| format!("{to}: {error}")));
@@ -167,4 +175,17 @@ impl Runner {
         });
         self.carried.borrow().generation
     }
+}
+
+/// Sends an advert out of an interface as if it came from this MAC.
+fn send_frame(
+    frames: Option<&Frames>,
+    interface: u32,
+    payload: &[u8],
+    source: IpAddr,
+    mac: [u8; 6],
+) -> Result<(), String> {
+    let frames = frames.ok_or("no socket for frames can be had")?;
+    let frame = frame::to_group(payload, source, mac).ok_or("it is too long")?;
+    frames.send(interface, &frame).map_err(|error| error.to_string())
 }

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::holder::{Interfaces, Task};
+use super::super::holder::{Device, Interfaces, Task};
 use super::super::member::Member;
+use super::super::overheard::Overheard;
 use super::super::sockets::Sockets;
 use super::super::{filter, settings};
 use super::Runner;
@@ -67,6 +68,7 @@ impl Runner {
             })
             .collect();
         self.routers.set_groups(groups);
+        drop(self.holder.send(Task::Devices(Device::of(&config.instances))));
         drop(self.holder.send(Task::Pace(config.garp_interval)));
         if self.has_interfaces {
             self.follow_interfaces(self.interfaces.clone());
@@ -96,8 +98,13 @@ impl Runner {
                 ));
             }
             events.push((member.id, fault(source.is_none(), FaultCause::NoAddress)));
+            // Where the interface is not there, its macvlan cannot be.
+            let has_base = self.interfaces.contains_key(&member.config.interface);
+            let lacks_mac = has_base && !member.has_virtual_mac(&self.interfaces);
+            events.push((member.id, fault(lacks_mac, FaultCause::NoVirtualMac)));
         }
         self.open_sockets();
+        self.overhear();
         self.find_leftovers();
         for (id, event) in events {
             self.step(id, event);
@@ -121,6 +128,29 @@ impl Runner {
             match Sockets::open(&name, interface, is_ipv6) {
                 Ok(sockets) => self.sockets.push(sockets),
                 Err(error) => tracing::error!("{name}: no adverts can be sent or received: {error}"),
+            }
+        }
+    }
+
+    /// What macvlans keep from the interfaces below them.
+    fn overhear(&mut self) {
+        let place = |member: &Member| {
+            let own = self.interfaces.get(&member.config.virtual_mac.as_ref()?.interface)?;
+            Some((own.index, member.interface?, member.is_ipv6(), member.config.mac()?))
+        };
+        let wanted: Vec<_> = self.members.iter().filter_map(place).collect();
+        self.overheard
+            .retain(|open| wanted.iter().any(|(device, base, is_ipv6, _)| open.is(*device, *base, *is_ipv6)));
+        for (device, base, is_ipv6, mac) in wanted {
+            if self.overheard.iter().any(|open| open.is(device, base, is_ipv6)) {
+                continue;
+            }
+            match Overheard::open(device, base, is_ipv6, mac) {
+                Ok(open) => self.overheard.push(open),
+                Err(error) => {
+                    let name = self.interface_name(device);
+                    tracing::error!("{name}: adverts of another master would not be heard: {error}");
+                }
             }
         }
     }

@@ -13,6 +13,7 @@ const BATCH: usize = 64;
 
 impl Runner {
     pub(super) fn read_sockets(&mut self) {
+        self.read_overheard();
         for index in 0..self.sockets.len() {
             for _ in 0..BATCH {
                 let Some(sockets) = self.sockets.get(index) else { break };
@@ -24,6 +25,20 @@ impl Runner {
                         tracing::debug!("adverts cannot be read: {error}");
                         break;
                     }
+                }
+            }
+        }
+    }
+
+    fn read_overheard(&mut self) {
+        for index in 0..self.overheard.len() {
+            for _ in 0..BATCH {
+                let Some(open) = self.overheard.get(index) else { break };
+                let (interface, is_ipv6) = (open.base(), open.is_ipv6());
+                match open.read() {
+                    Ok(Some(read)) => self.hear(interface, is_ipv6, &read),
+                    // A macvlan that is set down says so once.
+                    Ok(None) | Err(_) => break,
                 }
             }
         }
