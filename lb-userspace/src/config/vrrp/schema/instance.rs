@@ -127,8 +127,8 @@ pub(in crate::config) const INSTANCE: Section = Section {
             "boolean",
             "`true`",
             "",
-            "The virtual addresses can be reached as this director's other addresses. `false` has no \
-             effect in this version but a warning.",
+            "`false`: the master takes no packets for the virtual addresses but those of its virtual \
+             servers; [more](vrrp.md#accept).",
         ),
         key(
             "use_vmac",
