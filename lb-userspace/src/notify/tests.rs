@@ -268,9 +268,9 @@ async fn a_fifo_that_nobody_reads_holds_nothing_up() {
 async fn a_fifo_s_script_reads_it_and_ends_with_it() {
     let dir = tempfile::tempdir().unwrap();
     let (path, log, pid) = (dir.path().join("fifo"), dir.path().join("log"), dir.path().join("pid"));
+    // A shell that waits for a signal misses none; one that reads may be about to.
     let script = shell(&format!(
-        "trap 'echo TERM >> {log}; exit' TERM; echo $$ > {pid}; \
-         while :; do while read line; do echo \"$line\" >> {log}; done < \"$1\"; done",
+        "trap 'echo TERM >> {log}; exit' TERM; echo $$ > {pid}; cat \"$1\" >> {log} & while :; do wait; done",
         log = log.display(),
         pid = pid.display(),
     ));
@@ -278,9 +278,10 @@ async fn a_fifo_s_script_reads_it_and_ends_with_it() {
     config.notifications.fifo = FifoSettings { path: Some(path), script: Some(script) };
     let service = Service::start(&config);
     service.notifier().send(quorum(true, false, 9));
-    until(|| log.exists()).await;
+    let told = || std::fs::read_to_string(&log).unwrap_or_default();
+    until(|| told().ends_with('\n')).await;
     service.close(PATIENCE).await;
-    assert_eq!(std::fs::read_to_string(&log).unwrap(), "VS [192.168.4.15]:tcp:80 UP\nTERM\n");
+    assert_eq!(told(), "VS [192.168.4.15]:tcp:80 UP\nTERM\n");
     let pid = std::fs::read_to_string(pid).unwrap();
     assert!(!Path::new("/proc").join(pid.trim()).exists(), "the script outlives its FIFO");
 }

@@ -40,7 +40,9 @@ impl Instance {
             self.await_advert(now);
         } else {
             // Not waited for any longer: when the timer runs out, this director is master (keepalived, RFC 9568
-            // section 6.4.2).
+            // section 6.4.2); and not for as long as one that was followed before, whose adverts came less often.
+            let due = now + self.master_down_interval();
+            self.due = self.due.map(|earlier| earlier.min(due));
             self.then = Some(Why::Preempts { master: sighting.from, priority: sighting.priority });
             self.tell(Topic::LowerPriority, sighting.from, Report::LowerPriority(sighting), actions);
         }

@@ -220,6 +220,18 @@ fn preempting_is_delayed_from_the_first_advert_of_a_lower_master() {
 }
 
 #[test]
+fn a_lower_master_is_not_waited_for_as_long_as_another_with_a_longer_interval() {
+    let mut instance = backup(Settings { preempt_delay: millis(1), ..settings() });
+    let rare = Sighting { interval: Interval::from_centiseconds(2500), ..sighting(3, 50) };
+    assert_eq!(
+        words(&told(&mut instance, &[Event::Advert(rare)], millis(1000)))[..18],
+        *"say PreemptDelayed"
+    );
+    assert_eq!(words(&told(&mut instance, &[advert(4, 50)], millis(2000))), "say LowerPriority");
+    assert_eq!(run(&mut instance, millis(9000))[0].0, Duration::from_micros(5_609_375));
+}
+
+#[test]
 fn a_director_that_is_not_ready_preempts_nobody() {
     let mut instance = Instance::new(settings());
     told(&mut instance, &[Event::Start], millis(0));
