@@ -791,7 +791,7 @@ impl Default for Settings {
             timeouts: Default::default(),
             interfaces: [const { Interface { index: Word::new(0), mac: Word::new(0) } };
                 (INTERFACE_SLOTS + INTERFACE_PROBES) as usize],
-            virtual_macs: [const { VirtualMacs([const { Word::new(0) }; VIRTUAL_MAC_WORDS]) };
+            virtual_macs: [const { VirtualMacs([const { [const { Word::new(0) }; 4] }; 2]) };
                 (INTERFACE_SLOTS + INTERFACE_PROBES) as usize],
         }
     }
@@ -836,27 +836,26 @@ impl Interface {
     }
 }
 
-/// Two families of 256 virtual routers, a bit for each.
-pub const VIRTUAL_MAC_WORDS: usize = 2 * 256 / 64;
-
-/// The virtual MACs (RFC 9568 section 7.3) of the virtual routers whose master this director is on an interface.
+/// The virtual MACs (RFC 9568 section 7.3) of the virtual routers whose master this director is on an interface: a bit
+/// for each of 256 of IPv4, then of IPv6.
 #[derive(Debug, Default)]
 #[repr(C)]
-pub struct VirtualMacs(pub [Word; VIRTUAL_MAC_WORDS]);
+pub struct VirtualMacs(pub [[Word; 4]; 2]);
 
 impl VirtualMacs {
-    /// The word and the bit of a virtual MAC; `None` for any other MAC.
+    /// The family, the word and the bit of a virtual MAC; `None` for any other MAC.
     #[inline(always)]
-    pub const fn place(mac: MacAddress) -> Option<(usize, u32)> {
+    pub const fn place(mac: MacAddress) -> Option<(usize, usize, u32)> {
         let [0, 0, 0x5e, 0, family @ (1 | 2), router] = mac else { return None };
-        Some((((family as usize - 1) & 1) << 2 | (router >> 6) as usize, (router & 63) as u32))
+        Some((family as usize - 1, (router >> 6) as usize, (router & 63) as u32))
     }
 
     /// Is it a MAC of one of these virtual routers?
     #[inline(always)]
     pub fn has(&self, mac: MacAddress) -> bool {
         match Self::place(mac) {
-            Some((word, bit)) => self.0[word & (VIRTUAL_MAC_WORDS - 1)].load() >> bit & 1 != 0,
+            // Two small numbers, not one made of both: Linux 6.1 forgets the bounds of a disjunction.
+            Some((family, word, bit)) => self.0[family & 1][word & 3].load() >> bit & 1 != 0,
             None => false,
         }
     }

@@ -8,8 +8,7 @@ use crate::admission::Sources;
 use crate::conn::{Bucket4, Bucket6, TIMEOUT_SECONDS, Ticks};
 use crate::layout::{
     Destination, Detail, FragmentKey, FragmentOwner, INTERFACE_PROBES, INTERFACE_SLOTS, Interface,
-    LAYOUT_VERSION, Load, Neighbour, Route, Schedule, Settings, Traffic, VIRTUAL_MAC_WORDS, Virtual,
-    VirtualMacs, mac_word,
+    LAYOUT_VERSION, Load, Neighbour, Route, Schedule, Settings, Traffic, Virtual, VirtualMacs, mac_word,
 };
 use crate::lease::Lease;
 use crate::maps::{ROUTES_HALF, SOURCES_LINES};
@@ -186,18 +185,18 @@ pub fn place_interface(slots: &[Interface], index: u32, mac: MacAddress) -> bool
 /// arrive on. Other MACs, and interfaces that are not placed, are left out.
 pub fn place_virtual_macs(settings: &Settings, macs: &[(u32, MacAddress)]) {
     for (interface, virtual_macs) in settings.interfaces.iter().zip(&settings.virtual_macs) {
-        let mut words = [0u64; VIRTUAL_MAC_WORDS];
+        let mut families = [[0u64; 4]; 2];
         for (index, mac) in macs {
             if *index != 0
                 && interface.is(*index)
-                && let Some((word, bit)) = VirtualMacs::place(*mac)
-                && let Some(word) = words.get_mut(word)
+                && let Some((family, word, bit)) = VirtualMacs::place(*mac)
+                && let Some(word) = families.get_mut(family).and_then(|words| words.get_mut(word))
             {
                 *word |= 1 << bit;
             }
         }
-        for (word, new) in virtual_macs.0.iter().zip(words) {
-            word.store(new);
+        for (word, new) in virtual_macs.0.iter().flatten().zip(families.iter().flatten()) {
+            word.store(*new);
         }
     }
 }

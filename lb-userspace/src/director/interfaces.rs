@@ -63,7 +63,7 @@ pub fn forget(tables: &Tables, index: u32) {
     let slots = settings.interfaces.iter().zip(&settings.virtual_macs);
     for (slot, virtual_macs) in slots.filter(|(slot, _)| slot.is(index)) {
         slot.index.store(0);
-        virtual_macs.0.iter().for_each(|word| word.store(0));
+        virtual_macs.0.iter().flatten().for_each(|word| word.store(0));
     }
 }
 
