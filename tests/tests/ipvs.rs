@@ -200,12 +200,7 @@ mod as_root {
         /// One address: who has it, who has it too, and who takes it over when he is overloaded, quiesced or removed.
         fn by_locality(pair: &Pair<'_>) -> anyhow::Result<()> {
             let lab = pair.lab();
-            for (number, scheduler, weights) in [
-                (0, "lblc", [1, 1, 1]),
-                (1, "lblc", [3, 2, 1]),
-                (2, "lblcr", [1, 1, 1]),
-                (3, "lblcr", [3, 2, 1]),
-            ] {
+            for (number, scheduler, weights) in [(0, "lblc", [3, 2, 1]), (1, "lblcr", [3, 2, 1])] {
                 pair.rules(number, &lines(&three(&format!("-s {scheduler}"), weights)))?;
                 // They hold on to the first connections of either side until both have been asked.
                 let held = std::cell::RefCell::new(Vec::new());
@@ -226,6 +221,8 @@ mod as_root {
                 assert!(!quiesced.contains(&"web2".to_owned()), "{quiesced:?}");
                 pair.rules(number, &[&format!("-e -t VIP {WEB2} -w 4")])?;
                 more("web2 of weight 4", 5)?;
+                // IPVS drops what goes to a removed real server: closing would wait for an answer.
+                held.borrow_mut().retain(|visit: &Visit| visit.server() != "web3");
                 pair.rules(number, &["-d -t VIP -r 192.168.4.150"])?;
                 let removed = more("web3 removed", 4)?;
                 assert!(!removed.contains(&"web3".to_owned()), "{removed:?}");
