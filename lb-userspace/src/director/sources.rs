@@ -1,13 +1,13 @@
 //! Whether this host can send from the addresses and ports that full NAT is to use.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use super::preflight::Refusal;
 use crate::config::{Config, Forwarding, VirtualServer};
 use crate::director::addresses;
+use crate::net::sysctl;
 
 /// Ports that the kernel gives to connections of its own, and those among them that it does not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub(super) struct KernelPorts {
 impl KernelPorts {
     /// As `/proc` says; the kernel's defaults if it does not.
     pub(super) fn read() -> Self {
-        let text = |name| fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).unwrap_or_default();
+        let text = |name| sysctl::read(&format!("net/ipv4/{name}")).unwrap_or_default();
         Self::parse(&text("ip_local_port_range"), &text("ip_local_reserved_ports"))
     }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::facts::{ArpFacts, Facts, InterfaceFacts, NextHopFacts, Way};
 use super::{Finding, Severity, firewall};
 use crate::director::preflight::{OLDEST_KERNEL, kernel_is_new_enough};
-use crate::explain::colons;
+use crate::net::colons;
 
 /// What there is to say about a director, in the order in which a packet would meet it. `vips` are the virtual
 /// servers' addresses.

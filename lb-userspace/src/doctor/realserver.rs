@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::director::{clock, kernel};
 use super::facts::{ArpFacts, Facts};
 use super::{Finding, Severity, firewall};
-use crate::explain::colons;
+use crate::net::colons;
 
 /// What there is to say about a real server, in the order in which a packet would meet it. `vips` are those that
 /// it has.

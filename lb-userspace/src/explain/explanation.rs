@@ -6,6 +6,8 @@ use ipnet::IpNet;
 use lb_common::net::MacAddress;
 use serde::{Serialize, Serializer};
 
+use crate::net::colons;
+
 /// What would become of the packet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Explanation {
@@ -148,11 +150,6 @@ pub struct Out {
     pub ttl: Option<u8>,
     /// Source and destination, where they are not those that it came with: port 0 if a tunnel's.
     pub translated: Option<(SocketAddr, SocketAddr)>,
-}
-
-/// A MAC address in colons.
-pub(crate) fn colons(mac: MacAddress) -> String {
-    mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
 fn mac<S: Serializer>(mac: &MacAddress, serializer: S) -> Result<S::Ok, S::Error> {

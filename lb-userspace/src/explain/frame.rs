@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use lb_common::csum;
 use lb_common::net::{MacAddress, protocol};
 
 /// What a frame is to be.
@@ -63,7 +64,7 @@ impl Frame {
                 header.extend([0, 0, 0x40, 0, TTL, self.kind.protocol(), 0, 0]);
                 header.extend(from.octets());
                 header.extend(to.octets());
-                let sum = checksum(&header);
+                let sum = csum::full(&header);
                 put(&mut header, 10, sum);
                 frame.extend(header);
             }
@@ -100,7 +101,7 @@ impl Frame {
         pseudo.extend([0, self.kind.protocol()]);
         pseudo.extend(u16::try_from(segment.len()).unwrap_or(u16::MAX).to_be_bytes());
         pseudo.extend(&segment);
-        let sum = match checksum(&pseudo) {
+        let sum = match csum::full(&pseudo) {
             // RFC 768: 0 would mean that there is none.
             0 if self.kind == Kind::Datagram => 0xffff,
             sum => sum,
@@ -121,16 +122,6 @@ fn put(bytes: &mut [u8], place: usize, sum: u16) {
     if let Some(field) = bytes.get_mut(place..place + 2) {
         field.copy_from_slice(&sum.to_be_bytes());
     }
-}
-
-/// RFC 1071, over an even number of bytes.
-fn checksum(bytes: &[u8]) -> u16 {
-    let words = bytes.as_chunks::<2>().0;
-    let mut sum: u32 = words.iter().map(|word| u32::from(u16::from_be_bytes(*word))).sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !u16::try_from(sum).unwrap_or(u16::MAX)
 }
 
 #[cfg(test)]

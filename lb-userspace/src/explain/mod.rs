@@ -28,7 +28,6 @@ use crate::plane::applied::address_of;
 use crate::plane::desired::ServiceKey;
 use crate::plane::store::{answers, virtual_servers};
 use copies::{Arenas, Copies, Seen};
-pub(crate) use explanation::colons;
 pub use explanation::{By, Choice, Compared, Explanation, Out, RealServer, Source, VirtualServer};
 use frame::{Frame, Kind};
 pub use text::write;

@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 
-use super::{By, Choice, Compared, Explanation, colons};
+use super::{By, Choice, Compared, Explanation};
+use crate::net::colons;
 
 /// Writes one line for each thing that the packet meets, in its order. `name` names an interface.
 ///

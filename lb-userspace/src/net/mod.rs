@@ -12,3 +12,10 @@ pub mod routes;
 pub mod sysctl;
 #[cfg(test)]
 pub(crate) mod testing;
+
+use lb_common::net::MacAddress;
+
+/// As `02:00:00:00:00:01`.
+pub(crate) fn colons(mac: MacAddress) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}

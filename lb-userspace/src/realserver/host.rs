@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fs, net::IpAddr};
 
 use super::{RealserverError, tunnel::Device};
 use crate::net::netlink::{Address, Link, Netlink};
+use crate::net::sysctl;
 
 /// The settings a real server with an IPv4 VIP needs, as paths below /proc/sys.
 pub const SETTINGS: [(&str, &str); 4] = [
@@ -129,13 +130,15 @@ pub fn sysctl_name(path: &str) -> String {
 }
 
 fn read_sysctl(path: &str) -> Result<String, RealserverError> {
-    fs::read_to_string(format!("/proc/sys/{path}"))
-        .map(|text| text.trim().to_owned())
-        .map_err(|source| RealserverError::Sysctl { name: sysctl_name(path), action: "read it", source })
+    sysctl::read(path).map_err(|source| RealserverError::Sysctl {
+        name: sysctl_name(path),
+        action: "read it",
+        source,
+    })
 }
 
 pub(super) fn write_sysctl(path: &str, value: &str) -> Result<(), RealserverError> {
-    fs::write(format!("/proc/sys/{path}"), value).map_err(|source| RealserverError::Sysctl {
+    sysctl::write(path, value).map_err(|source| RealserverError::Sysctl {
         name: sysctl_name(path),
         action: "write it",
         source,

@@ -5,6 +5,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use lb_common::csum;
+
 /// An Ethernet address.
 pub type Mac = [u8; 6];
 
@@ -72,18 +74,7 @@ fn checksum(from: Ipv6Addr, message: &[u8]) -> u16 {
     let pseudo = [u32::from(ADVERTISEMENT_LENGTH).to_be_bytes(), [0, 0, 0, ICMPV6]].concat();
     let from = from.octets();
     let all_nodes = ALL_NODES.octets();
-    let words = [&from[..], &all_nodes[..], &pseudo[..], message].concat();
-    let sum: u32 = words
-        .chunks(2)
-        .map(|pair| match *pair {
-            [high, low] => u32::from(u16::from_be_bytes([high, low])),
-            [high] => u32::from(u16::from_be_bytes([high, 0])),
-            _ => 0,
-        })
-        .sum();
-    let folded = (sum & 0xffff) + (sum >> 16);
-    let folded = (folded & 0xffff) + (folded >> 16);
-    !u16::try_from(folded & 0xffff).unwrap_or(0)
+    csum::full(&[&from[..], &all_nodes[..], &pseudo[..], message].concat())
 }
 
 #[cfg(test)]

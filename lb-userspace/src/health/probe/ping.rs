@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Instant;
 
+use lb_common::csum;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 
@@ -53,25 +54,12 @@ fn echo(kind: u8, identifier: u16, sequence: u16) -> Vec<u8> {
     message.extend(identifier.to_be_bytes());
     message.extend(sequence.to_be_bytes());
     message.extend(0..32u8);
-    let sum = checksum(&message);
+    let sum = csum::full(&message);
     if let Some(place) = message.get_mut(2..4) {
         // The kernel fills in ICMPv6's, which includes the addresses.
         place.copy_from_slice(&sum.to_be_bytes());
     }
     message
-}
-
-/// RFC 1071.
-fn checksum(bytes: &[u8]) -> u16 {
-    let words = bytes.chunks(2).map(|pair| match pair {
-        [high, low] => u32::from(u16::from_be_bytes([*high, *low])),
-        [high] => u32::from(u16::from_be_bytes([*high, 0])),
-        _ => 0,
-    });
-    let sum: u32 = words.sum();
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    !u16::try_from(sum & 0xffff).unwrap_or(0)
 }
 
 fn open(probe: &Probe) -> io::Result<(Socket, bool)> {

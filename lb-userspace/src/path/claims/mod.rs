@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use self::core::{Core, Network, News, Wrong};
 use self::wire::Claim;
 use crate::config::Config;
+use crate::net::colons;
 use crate::net::frames::{Frames, Received};
 use crate::net::neighbours::{Resolution, Resolutions};
 use crate::net::netlink::{Address, Link, Netlink, NetlinkError};
@@ -307,7 +308,7 @@ impl Shell {
                 News::Gone(wrong) => {
                     tracing::info!(
                         "{} does not answer for virtual address {} any more",
-                        text(&wrong.mac),
+                        colons(wrong.mac),
                         wrong.vip
                     );
                     has_changed = true;
@@ -328,9 +329,9 @@ impl Shell {
         let addresses: Vec<IpAddr> = addresses.iter().copied().collect();
         let list = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let who = match (is_real_server, list.as_str()) {
-            (true, list) => format!("real server {list} ({})", text(mac)),
-            (false, "") => format!("host {}", text(mac)),
-            (false, list) => format!("host {list} ({})", text(mac)),
+            (true, list) => format!("real server {list} ({})", colons(*mac)),
+            (false, "") => format!("host {}", colons(*mac)),
+            (false, list) => format!("host {list} ({})", colons(*mac)),
         };
         let how = if vip.is_ipv4() { "ARP" } else { "neighbour discovery" };
         let remedy = match is_real_server {
@@ -341,7 +342,7 @@ impl Shell {
         let ago = self.origin.elapsed().saturating_sub(*since).as_secs();
         ClaimRow {
             address: *vip,
-            mac: text(mac),
+            mac: colons(*mac),
             addresses,
             real_server: *is_real_server,
             finding: format!(
@@ -388,8 +389,4 @@ fn ask(sockets: &Sockets, question: &Question) {
     if let Err(error) = sent {
         tracing::debug!("nobody could be asked who has {vip}: {error}");
     }
-}
-
-fn text(mac: &MacAddress) -> String {
-    mac.map(|byte| format!("{byte:02x}")).join(":")
 }

@@ -13,11 +13,6 @@ pub(super) fn sum(version: Version, style: Ipv4Checksum, from: IpAddr, to: IpAdd
     fold(pseudo_header + words(payload))
 }
 
-/// The checksum of these bytes, in which the field itself is 0.
-pub(super) fn internet(bytes: &[u8]) -> u16 {
-    !fold(words(bytes))
-}
-
 fn ends(address: IpAddr) -> u64 {
     match address {
         IpAddr::V4(address) => words(&address.octets()),

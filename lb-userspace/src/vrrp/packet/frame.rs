@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use lb_common::csum;
+
 use super::{GROUP_V4, GROUP_V6, PROTOCOL, TRAFFIC_CLASS, TTL};
 
 /// An Ethernet header.
@@ -43,7 +45,7 @@ fn ipv4(source: Ipv4Addr, length: usize) -> Option<[u8; 20]> {
     let [e, f, g, h] = GROUP_V4.octets();
     let mut header =
         [0x45, TRAFFIC_CLASS, high, low, 0, 0, 0x40, 0, TTL, PROTOCOL, 0, 0, a, b, c, d, e, f, g, h];
-    let [high, low] = super::checksum::internet(&header).to_be_bytes();
+    let [high, low] = csum::full(&header).to_be_bytes();
     (header[10], header[11]) = (high, low);
     Some(header)
 }

@@ -24,6 +24,7 @@ use super::{Message, filter};
 use crate::config::vrrp::VrrpInstance;
 use crate::net::frames::Frames;
 use crate::net::netlink::{Address, Event, Events, Link, Netlink, NetlinkError};
+use crate::net::sysctl;
 use crate::vrrp::garp;
 
 pub(super) use self::device::Device;
@@ -152,7 +153,7 @@ pub(super) async fn run(
 
 /// Advertisements of a host that forwards have the Router flag (RFC 4861 section 4.4).
 fn is_ipv6_router() -> bool {
-    std::fs::read_to_string("/proc/sys/net/ipv6/conf/all/forwarding").is_ok_and(|text| text.trim() == "1")
+    sysctl::read("net/ipv6/conf/all/forwarding").is_ok_and(|text| text == "1")
 }
 
 impl Holder {

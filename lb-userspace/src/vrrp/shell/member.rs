@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::holder::Interfaces;
 use super::settings;
 use crate::config::vrrp::VrrpInstance;
-use crate::explain::colons;
+use crate::net::colons;
 use crate::vrrp::machine::{Hand, Instance, State, Transition};
 use crate::vrrp::packet::{Addresses, Check, GROUP_V4, GROUP_V6, VirtualRouterId};
 use crate::vrrp::status::{InstanceStatus, MasterStatus, TrackedStatus, TransitionStatus};

@@ -248,15 +248,24 @@ fn one_check_less_can_bring_a_real_server_back() {
     assert_eq!(world.news(), ["begins up", "1 down", "quorum down", "1 up", "quorum up"]);
 }
 
+/// The server 192.168.4.`n`.
+fn key(n: u8) -> ServerKey {
+    ServerKey { address: IpAddr::from([192, 168, 4, n]), port: 80 }
+}
+
+/// What a daemon finds that starts where another has left this rotation of the first virtual server.
+fn tables(config: &Config, rotation: impl IntoIterator<Item = (u8, u32)>) -> Tables {
+    let service = crate::health::view::service_key(&config.virtual_servers[0]);
+    let left = rotation.into_iter().map(|(n, weight)| (key(n), weight)).collect();
+    Tables { services: BTreeMap::from([(service, left)]) }
+}
+
 #[test]
 fn a_restart_lets_nobody_in_who_was_out() {
     let text = web("", 3);
     let mut before = World::new(&text);
     before.run(SECONDS(3), but(&[2]));
-    let service = crate::health::view::service_key(&before.config.virtual_servers[0]);
-    let key = |n: u8| ServerKey { address: IpAddr::from([192, 168, 4, n]), port: 80 };
-    let left = before.rotation().into_iter().map(|(n, weight)| (key(n), weight)).collect();
-    let tables = Tables { services: BTreeMap::from([(service, left)]) };
+    let tables = tables(&before.config, before.rotation());
     let mut after = World::with(config(&text), Some(&tables));
     assert_eq!(after.rotation(), before.rotation());
     assert_eq!(after.news(), ["begins up"]);
@@ -276,10 +285,7 @@ fn a_restart_takes_nobody_out_who_was_in() {
     let mut before = World::new(&text);
     before.run(SECONDS(3), but(&[2]));
     assert_eq!(before.rotation(), [(1, 1), (3, 1)]);
-    let service = crate::health::view::service_key(&before.config.virtual_servers[0]);
-    let key = |n: u8| ServerKey { address: IpAddr::from([192, 168, 4, n]), port: 80 };
-    let left = before.rotation().into_iter().map(|(n, weight)| (key(n), weight)).collect();
-    let tables = Tables { services: BTreeMap::from([(service, left)]) };
+    let tables = tables(&before.config, before.rotation());
     let mut after = World::with(config(&text), Some(&tables));
     assert_eq!(after.rotation(), before.rotation());
     assert_eq!(after.news(), ["begins up"]);
@@ -293,8 +299,7 @@ fn a_restart_takes_nobody_out_who_was_in() {
 fn a_restart_does_not_take_an_order_for_a_failure() {
     let text = web("quorum = 2\nsorry_server = \"192.168.4.9\"", 2);
     let service = crate::health::view::service_key(&config(&text).virtual_servers[0]);
-    let key = |n: u8| ServerKey { address: IpAddr::from([192, 168, 4, n]), port: 80 };
-    let tables = Tables { services: BTreeMap::from([(service, BTreeMap::from([(key(1), 1), (key(2), 0)]))]) };
+    let tables = tables(&config(&text), [(1, 1), (2, 0)]);
     assert_eq!(World::with(config(&text), Some(&tables)).news(), ["begins down"], "it had failed");
     let mut orders = Orders::default();
     orders.change((service, key(2)), Change::Drain { keep_persistent: false }, 0).unwrap();
@@ -321,9 +326,7 @@ fn in_panic_nobody_is_let_in_who_was_not_seen() {
 #[test]
 fn a_restart_while_the_sorry_server_serves_changes_nothing() {
     let text = web("sorry_server = \"192.168.4.9\"", 2);
-    let service = crate::health::view::service_key(&config(&text).virtual_servers[0]);
-    let sorry = ServerKey { address: IpAddr::from([192, 168, 4, 9]), port: 80 };
-    let tables = Tables { services: BTreeMap::from([(service, BTreeMap::from([(sorry, 1)]))]) };
+    let tables = tables(&config(&text), [(9, 1)]);
     let mut world = World::with(config(&text), Some(&tables));
     assert_eq!(world.rotation(), [(9, 1)]);
     world.run(SECONDS(3), but(&[1]));
