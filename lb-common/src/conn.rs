@@ -246,12 +246,14 @@ pub const fn next_state(state: State, event: Event) -> State {
 /// Does a SYN end the entry's hold on its real server, so that the connection is scheduled anew?
 ///
 /// On a finished connection it does (`net.ipv4.vs.conn_reuse_mode=1`: TIME_WAIT and CLOSE). In direct routing a
-/// connection that both sides have closed still looks like FIN_WAIT, and keeps its server, as in IPVS. Not so a
-/// `gone` one, which has failed or was taken out: it must get nothing new, and what it closed or refused itself the
-/// director has not seen, so a SYN means that the client's port came again.
+/// connection that both sides have closed still looks like FIN_WAIT, and keeps its server, as in IPVS. Not so with a
+/// `quiesced` one (weight 0), to which IPVS sends it: the client has closed, this is a new connection, and busy clients
+/// use a port again at once. A `gone` one, which has failed or was taken out, gets nothing new in any state: what it
+/// closed or refused itself the director has not seen, so a SYN means that the client's port came again.
 #[inline(always)]
-pub const fn reschedules(state: State, gone: bool) -> bool {
-    gone || (0b1100_0000_u32 >> state.0) & 1 != 0
+pub const fn reschedules(state: State, gone: bool, quiesced: bool) -> bool {
+    let ended = 0b1100_0000_u32 | (quiesced as u32) << State::FIN_WAIT.0;
+    gone || (ended >> state.0) & 1 != 0
 }
 
 /// The value word of an entry; the module's picture shows its fields.

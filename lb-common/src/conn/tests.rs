@@ -18,8 +18,9 @@ fn tcp_transitions_are_ipvs_input_only() {
     ] {
         for (state, expected) in [sr, ms, es, fw, tw, cl].into_iter().zip(expected) {
             assert_eq!(next_state(state, event), expected, "{state:?} {event:?}");
-            assert_eq!(reschedules(state, false), state == tw || state == cl);
-            assert!(reschedules(state, true));
+            assert_eq!(reschedules(state, false, false), state == tw || state == cl);
+            assert_eq!(reschedules(state, false, true), state == tw || state == cl || state == fw);
+            assert!(reschedules(state, true, false));
         }
         for state in [State::FIRST_DATAGRAM, State::UDP] {
             assert_eq!(next_state(state, event), State::UDP, "an entry's protocol does not change");

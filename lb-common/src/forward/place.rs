@@ -208,9 +208,9 @@ fn follow<'t, K: Family, T: Tables>(
     let chosen = live(tables, value.destination(), false)?;
     if event == Event::SYN {
         hint::cold_path();
-        if conn::reschedules(state, chosen.flags() & (NextHop::RETIRED | NextHop::FAILED) != 0)
-            || settings.flags.load() & Settings::EXPIRE_NODEST != 0
-                && Identity::from_word(chosen.destination.identity.load()).weight == 0
+        let quiesced = Identity::from_word(chosen.destination.identity.load()).weight == 0;
+        if conn::reschedules(state, chosen.flags() & (NextHop::RETIRED | NextHop::FAILED) != 0, quiesced)
+            || quiesced && settings.flags.load() & Settings::EXPIRE_NODEST != 0
         {
             return None;
         }

@@ -97,8 +97,12 @@ pub(super) fn cases() -> Vec<Case> {
             .after([tcp(SYN)]).before(Before::Remove(rr, WEB2)),
         follows("and one that comes back too", tcp(ACK), WEB2, ES)
             .after([tcp(SYN)]).before(Before::Remove(rr, WEB2)).before(Before::Weight(rr, WEB2, 1)),
-        follows("a quiesced real server keeps a port's connection in FIN_WAIT", tcp(SYN), WEB2, SR)
+        opens("a port that comes again in FIN_WAIT leaves a quiesced real server", tcp(SYN), WEB1, SR)
             .after([tcp(SYN), tcp(ACK), tcp(FIN)]).before(Before::Weight(rr, WEB2, 0)),
+        follows("but a SYN sent again does not: a quiesced real server answers it", tcp(SYN), WEB2, SR)
+            .after([tcp(SYN)]).before(Before::Weight(rr, WEB2, 0)),
+        follows("and one with weight keeps a port that comes again in FIN_WAIT", tcp(SYN), WEB2, SR)
+            .after([tcp(SYN), tcp(ACK), tcp(FIN)]),
         opens("a port that comes again in FIN_WAIT leaves a real server that was taken out", tcp(SYN), WEB1, SR)
             .after([tcp(SYN), tcp(ACK), tcp(FIN)]).before(Before::Remove(rr, WEB2)),
         opens("and so does a SYN sent again, which that real server has not answered", tcp(SYN), WEB1, SR)
