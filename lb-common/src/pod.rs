@@ -5,7 +5,7 @@ use crate::layout::{FragmentKey, FragmentOwner, Neighbour, Traffic};
 
 macro_rules! pod {
     ($($type:ty),*) => { $(
-        // SAFETY: repr(C), 'static, only integers and arrays of them, and no padding: layout.rs asserts the size.
+        // SAFETY: repr(C), 'static, only integers and arrays of them, and no padding: crate::layout asserts the size.
         unsafe impl aya::Pod for $type {}
     )* };
 }

@@ -23,7 +23,7 @@ pub unsafe trait Shared {}
 
 macro_rules! shared {
     ($($type:ty),*) => { $(
-        // SAFETY: consists of Words; layout.rs, conn.rs, lease.rs and services.rs assert the size.
+        // SAFETY: consists of Words; layout, conn.rs, lease.rs and services.rs assert the size.
         unsafe impl Shared for $type {}
     )* };
 }
