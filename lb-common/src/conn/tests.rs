@@ -4,6 +4,8 @@ mod model;
 mod threads;
 
 use super::*;
+use crate::layout::DestinationRef;
+use crate::net::Be16;
 
 /// `ip_vs_proto_tcp.c`: columns SYN_RECV, (mid-stream as) ESTABLISHED, ESTABLISHED, FIN_WAIT, TIME_WAIT, CLOSE.
 #[test]

@@ -7,11 +7,15 @@ use proptest::prelude::*;
 
 use super::super::*;
 use crate::forward::forward;
-use crate::layout::{Destination, Identity, NextHop, RING_HEADER, RingPlace, Service, mac_word};
+use crate::layout::{
+    Destination, DestinationRef, Identity, NextHop, RING_HEADER, RingPlace, Service, mac_word,
+};
 use crate::memory::{MemoryTables, Sizes};
+use crate::net::{Be16, Be32, Be128};
 use crate::packet::MemoryPacket;
 use crate::services::{self, Name4, Name6};
 use crate::verdict::{Reason, Verdict};
+use crate::word::Blur;
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const INTERFACE: u32 = 3;

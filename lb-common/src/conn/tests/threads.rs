@@ -4,6 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread;
 
 use super::super::*;
+use crate::layout::DestinationRef;
+use crate::net::{Be16, Be32, Be128};
+use crate::word::Blur;
 
 const WRITERS: u64 = 2;
 const READERS: usize = 2;
