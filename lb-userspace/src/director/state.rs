@@ -3,7 +3,11 @@
 mod answers;
 mod edit;
 mod health;
+mod links;
+mod neighbours;
+mod orders;
 mod saved;
+mod tables;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -11,34 +15,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use lb_common::layout::{Destination, NextHop};
 use lb_common::verdict::Reason as VerdictReason;
 
-use super::addresses;
 use super::failover::Failover;
 use super::instance::Instance;
-use super::interfaces;
 use super::preflight;
 use super::record::Record;
 use crate::config::Config;
-use crate::dataplane::attach::{self, Mode};
 use crate::dataplane::loader::{self, Capacity, Loaded};
 use crate::edits::Edits;
 use crate::health::probe::PathProbe;
 use crate::health::{Health, core::Tables as Left};
 use crate::import::source::ConfigSource;
-use crate::list::Source;
-use crate::net::ethtool;
-use crate::net::neighbours::{Neighbours, Reason, Resolution, Resolutions};
+use crate::net::neighbours::{Neighbours, Resolutions};
 use crate::net::netlink::{Link, Netlink};
 use crate::notify;
-use crate::orders::{self, Orders};
+use crate::orders::Orders;
 use crate::path;
-use crate::plane::applied::{Applied, address_of};
-use crate::plane::apply::{Hop, Hops, apply, follow_hops};
-use crate::plane::desired::Desired;
-use crate::plane::plan::{Limits, Step, plan, ring_space_after};
-use crate::plane::{janitor, store::Store};
+use crate::plane::applied::Applied;
+use crate::plane::apply::Hops;
 use crate::vrrp::shell::News;
 
 /// How long `up` and `reload` wait for the MACs of real servers before they go on without.
@@ -250,147 +245,8 @@ impl Director {
         Ok(notes)
     }
 
-    /// What `config` asks for, as everything else that is known changes it.
-    fn desired(&self, config: &Config) -> Desired {
-        let mut desired = Desired::from_config(config);
-        let disabled = self.orders.disabled();
-        match disabled.is_empty() {
-            true => self.health.view().apply(config, &mut desired),
-            false => self.health.view().without(config, &disabled).apply(config, &mut desired),
-        }
-        self.orders.apply(&mut desired);
-        desired
-    }
-
-    /// Carries out an operator's order, and writes it down first. Returns what it is about and whether it changes
-    /// anything.
-    ///
-    /// # Errors
-    ///
-    /// There is no such real server, or it cannot be written down: then nothing has changed. Or the tables cannot be
-    /// changed: then the order stands, and is tried again.
-    pub fn order(&mut self, request: &orders::Request) -> anyhow::Result<orders::Done> {
-        let names = orders::names(&Desired::from_config(&self.config));
-        let about = self.orders.find(&names, &request.virtual_server, &request.real_server)?;
-        let mut orders = self.orders.clone();
-        let changed = orders.change(about, request.change, orders::now())?;
-        let order = orders.of(&about.0, &about.1).copied();
-        if changed {
-            orders.write(&self.instance.orders_file())?;
-            self.orders = orders;
-            let state = order.map_or("as configured".to_owned(), |order| order.to_string());
-            tracing::info!("real server {} of {}: {state}, by order", about.1, about.0);
-            self.reach(&self.desired(&self.config))?;
-        }
-        Ok(orders::Done { virtual_server: about.0.into(), real_server: about.1.into(), order, changed })
-    }
-
-    /// What to say about orders that no real server is there for.
-    fn idle_orders(&self, config: &Config) -> Vec<String> {
-        let names = orders::names(&Desired::from_config(config));
-        let note = |(service, server)| {
-            format!(
-                "there is an order about real server {server} of {service}, which is not configured; \
-                 `lbctl enable {service} {server}` lifts it"
-            )
-        };
-        self.orders.idle(&names).map(note).collect()
-    }
-
     pub(super) fn netlink(&self) -> &Netlink {
         &self.netlink
-    }
-
-    /// What the configuration in force asks for now.
-    pub(super) fn desired_now(&self) -> Desired {
-        self.desired(&self.config)
-    }
-
-    /// The addresses of the real servers that are configured.
-    pub(super) fn real_addresses(&self) -> BTreeSet<IpAddr> {
-        self.config
-            .virtual_servers
-            .iter()
-            .flat_map(|server| &server.real_servers)
-            .map(|real| real.address)
-            .collect()
-    }
-
-    fn plan(&self, desired: &Desired) -> anyhow::Result<Vec<Step>> {
-        let tables = &self.loaded.tables;
-        let applied = Applied::read(tables);
-        let limits = Limits {
-            servers: tables.destinations().len(),
-            services: usize::from(u16::MAX),
-            ring_words: u32::try_from(tables.rings().len()).unwrap_or(u32::MAX),
-        };
-        Ok(plan(&applied, desired, limits, self.ring_space)?)
-    }
-
-    /// Changes the tables to what is desired.
-    fn reach(&mut self, desired: &Desired) -> anyhow::Result<()> {
-        let steps = self.plan(desired)?;
-        self.ring_space = ring_space_after(&steps).unwrap_or(self.ring_space);
-        let result = apply(&mut self.loaded.tables, &steps, &self.hops);
-        self.write_ways();
-        self.mark_standby();
-        self.pending = result.as_ref().err().map(ToString::to_string);
-        if !steps.is_empty() {
-            tracing::info!(steps = steps.len(), "tables changed");
-        }
-        Ok(result?)
-    }
-
-    /// What was not applied is tried again.
-    pub fn retry(&mut self) {
-        if self.pending.is_some() {
-            let desired = self.desired(&self.config);
-            match self.reach(&desired) {
-                Ok(()) => tracing::info!("the tables are as configured again"),
-                Err(error) => tracing::error!("the tables are not as configured: {error:#}"),
-            }
-        }
-    }
-
-    /// Has MACs followed of all real servers in the configuration, so that one that is taken back is reachable at
-    /// once, and of those that were removed but still have connections.
-    fn want_neighbours(&self, desired: &Desired) {
-        let mut wanted = desired.real_addresses();
-        wanted.extend(Self::candidates(&self.config));
-        wanted.extend(self.answering.routers());
-        let in_use = |destination: &&Destination| {
-            NextHop::from_word(destination.next_hop.load()).flags & NextHop::IN_USE != 0
-        };
-        wanted.extend(self.loaded.tables.destinations().iter().filter(in_use).map(address_of));
-        self.neighbours.set_wanted(wanted);
-    }
-
-    /// Asks for the MACs of all real servers, and waits a little for the answers.
-    async fn resolve(&mut self, desired: &Desired, patience: Duration) {
-        self.answering.prepare(desired, &self.netlink).await;
-        let resolutions = self.resolutions.borrow().clone();
-        self.follow_routers(&resolutions);
-        let mut wanted = desired.real_addresses();
-        wanted.extend(self.answering.routers());
-        self.want_neighbours(desired);
-        let known = |resolutions: &Resolutions| {
-            wanted.iter().all(|address| {
-                resolutions.get(address).is_some_and(|found| !matches!(found, Resolution::Unresolved { .. }))
-            })
-        };
-        // Whether it times out or not, what is known by then is what counts.
-        let deadline = tokio::time::Instant::now() + patience;
-        while !known(&self.resolutions.borrow_and_update()) {
-            let Self { failover, resolutions, .. } = self;
-            tokio::select! {
-                biased;
-                // A takeover does not wait for real servers that are not there.
-                news = failover.changed() => self.follow_vrrp(news),
-                changed = resolutions.changed() => if changed.is_err() { break },
-                () = tokio::time::sleep_until(deadline) => break,
-            }
-        }
-        self.follow_neighbours();
     }
 
     /// Waits for news of VRRP, or of the real servers' MACs.
@@ -405,191 +261,6 @@ impl Director {
                 // The keeper restarts itself and does not end; if it does, there is no more news.
                 Err(_) => std::future::pending().await,
             },
-        }
-    }
-
-    /// Writes what is known of the real servers' MACs into the tables, and reports what changed.
-    pub fn follow_neighbours(&mut self) {
-        let resolutions = self.resolutions.borrow_and_update().clone();
-        self.follow_routers(&resolutions);
-        let mut unresolved = BTreeSet::new();
-        let mut unreachable = BTreeSet::new();
-        self.hops.clear();
-        for (address, resolution) in &resolutions {
-            match resolution {
-                Resolution::Resolved { dst_mac, src_mac, ifindex, vlan } => {
-                    let hop = Hop::Link { to: *dst_mac, from: *src_mac, interface: *ifindex, vlan: *vlan };
-                    self.hops.insert(*address, hop);
-                }
-                Resolution::Local => {
-                    self.hops.insert(*address, Hop::Local);
-                }
-                Resolution::Unresolved { reason } => {
-                    if let Some(hop) = self.answering.through_router(*address, &resolutions) {
-                        self.hops.insert(*address, hop);
-                        continue;
-                    }
-                    unresolved.insert(*address);
-                    if *reason != Reason::Incomplete {
-                        unreachable.insert(*address);
-                    }
-                    if !self.unresolved.contains(address) {
-                        let who = self.answering.role(address);
-                        tracing::warn!("{who} {address} {reason}");
-                    }
-                }
-            }
-        }
-        for address in self.unresolved.difference(&unresolved).filter(|a| resolutions.contains_key(a)) {
-            tracing::info!("{} {address} is reachable", self.answering.role(address));
-        }
-        self.unresolved = unresolved;
-        follow_hops(&self.loaded.tables, &self.hops, &unreachable);
-        self.write_ways();
-    }
-
-    async fn put_program_on(&mut self, links: &[Link]) -> anyhow::Result<()> {
-        let mut problems = Vec::new();
-        for link in links {
-            if !interfaces::introduce(&self.loaded.tables, link) {
-                problems.push(format!("interface {}: no slot is free for index {}", link.name, link.index));
-                continue;
-            }
-            if self.attached.contains(&link.index) && self.instance.link_pin(link.index).exists() {
-                continue;
-            }
-            let mode = self.config.director.xdp_mode;
-            let program = self.loaded.program()?;
-            match interfaces::attach(program, &self.instance, &self.netlink, link, mode).await {
-                Ok(Some(Mode::Native)) => tracing::info!("interface {}: native XDP", link.name),
-                Ok(Some(Mode::Generic)) => {
-                    tracing::info!("interface {}: generic XDP", link.name);
-                    self.receive_unmerged(&link.name)?;
-                }
-                Ok(None) => tracing::info!("interface {}: program replaced, traffic taken over", link.name),
-                Err(error) => {
-                    problems.push(format!("{:#}", anyhow::Error::new(error)));
-                    continue;
-                }
-            }
-            self.attached.insert(link.index);
-        }
-        anyhow::ensure!(problems.is_empty(), "{}", problems.join("\n"));
-        Ok(())
-    }
-
-    /// Generic XDP cannot redirect what GRO has merged.
-    fn receive_unmerged(&mut self, name: &str) -> anyhow::Result<()> {
-        if !ethtool::gro(name).unwrap_or(false) {
-            return Ok(());
-        }
-        self.record.gro_off.push(name.to_owned());
-        self.record.write(&self.instance.record_file())?;
-        match ethtool::set_gro(name, false) {
-            Ok(()) => tracing::info!("interface {name}: generic receive offload switched off"),
-            Err(error) => tracing::warn!("interface {name}: generic receive offload stays on: {error}"),
-        }
-        Ok(())
-    }
-
-    /// Takes the program off the interfaces that are not among `links`.
-    fn leave_interfaces(&self, links: &[Link]) {
-        for index in self.instance.pinned_links() {
-            if links.iter().all(|link| link.index != index) {
-                attach::detach(&self.instance.link_pin(index));
-                interfaces::forget(&self.loaded.tables, index);
-            }
-        }
-    }
-
-    /// An interface got another MAC, or one that was gone is there again under another index: the program must
-    /// know the one and be put on the other.
-    pub async fn follow_interfaces(&mut self) {
-        let Ok(mut links) = self.netlink.links().await else { return };
-        self.answering.look_up_again(&self.netlink).await;
-        self.write_ways();
-        links.retain(|link| self.config.director.interfaces.contains(&link.name));
-        for link in &links {
-            interfaces::introduce(&self.loaded.tables, link);
-        }
-        self.look_up_bases().await;
-        self.mark_standby();
-        let on = self.instance.pinned_links();
-        let new: Vec<Link> =
-            links.iter().filter(|link| link.up && !on.contains(&link.index)).cloned().collect();
-        if new.is_empty() {
-            return;
-        }
-        self.leave_interfaces(&links);
-        let result = match self.put_program_on(&new).await {
-            Ok(()) => self.put_addresses(&links).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = result {
-            tracing::error!("an interface that came back is not in use: {error:#}");
-        }
-    }
-
-    /// Puts the wanted VIPs on the host and removes those of ours that are not wanted any more.
-    async fn put_addresses(&mut self, links: &[Link]) -> anyhow::Result<()> {
-        let wanted = addresses::wanted(&self.config);
-        let missing = addresses::missing(&self.netlink, &wanted, links).await?;
-        // The intention first: whatever is added is known to be ours, even if the process dies now.
-        self.record.addresses.extend(missing.iter().cloned());
-        self.record.write(&self.instance.record_file())?;
-        for own in &missing {
-            addresses::add(&self.netlink, own).await?;
-            tracing::info!("virtual address {} added", own.address);
-        }
-        let (kept, unwanted): (Vec<_>, Vec<_>) =
-            self.record.addresses.drain(..).partition(|own| wanted.contains(&own.address));
-        for own in &unwanted {
-            addresses::remove(&self.netlink, own).await?;
-            tracing::info!("virtual address {} removed", own.address);
-        }
-        self.record.addresses = kept;
-        self.record.write(&self.instance.record_file())?;
-        Ok(())
-    }
-
-    /// As [`Director::sweep`], where numbers of connections or templates decide about new ones.
-    pub fn keep_counts(&self) {
-        let tables = &self.loaded.tables;
-        if janitor::is_urgent(tables) {
-            janitor::sweep(tables, Source::now(tables));
-        }
-    }
-
-    /// Drops expired connections and frees what nobody uses.
-    pub fn sweep(&mut self) {
-        self.warn_of_exhaustion();
-        let tables = &self.loaded.tables;
-        let used = janitor::sweep(tables, Source::now(tables));
-        match janitor::free_retired(tables, &used) {
-            Ok(0) => {}
-            Ok(count) => {
-                tracing::info!(count, "removed real servers have no connections any more");
-                let desired = self.desired(&self.config);
-                self.want_neighbours(&desired);
-                // Their answers are nobody's now.
-                if let Err(error) = self.reach(&desired) {
-                    tracing::error!("the tables are not as configured: {error:#}");
-                }
-            }
-            Err(error) => tracing::error!("removed real servers cannot be freed: {error}"),
-        }
-    }
-
-    /// Says how many packets found no source port since it was last asked.
-    fn warn_of_exhaustion(&mut self) {
-        let Ok(refused) = self.loaded.tables.reason(VerdictReason::NoSourcePort) else { return };
-        let new = refused.saturating_sub(self.exhausted);
-        self.exhausted = refused;
-        if new > 0 {
-            tracing::warn!(
-                "full_nat: {new} packets were dropped as all source ports towards their real servers were taken; \
-                 add source_addresses, or widen source_ports"
-            );
         }
     }
 
