@@ -10,12 +10,14 @@ use crate::layout::{
     Destination, Detail, FragmentKey, FragmentOwner, INTERFACE_PROBES, INTERFACE_SLOTS, Interface,
     LAYOUT_VERSION, Load, Neighbour, Route, Schedule, Settings, Traffic, Virtual, VirtualMacs, mac_word,
 };
+use crate::forward::forward;
 use crate::lease::Lease;
 use crate::maps::{ROUTES_HALF, SOURCES_LINES};
 use crate::net::{Be32, Be128, MacAddress};
+use crate::packet::MemoryPacket;
 use crate::services;
 use crate::tables::Tables;
-use crate::verdict::Reason;
+use crate::verdict::{Reason, Verdict};
 use crate::word::Word;
 
 /// The sizes of a [`MemoryTables`].
@@ -115,6 +117,13 @@ impl MemoryTables {
             traffic: fill(sizes.destinations),
             reasons: fill(Reason::ALL.len()),
         }
+    }
+
+    /// Decides about one frame: see [`forward`].
+    ///
+    /// A function of this crate, so that what is compiled without optimisation calls it with.
+    pub fn forward(&self, packet: &mut MemoryPacket) -> Verdict {
+        forward(packet, self)
     }
 
     /// Makes `index` an interface with this MAC; `false` if its slots are taken.

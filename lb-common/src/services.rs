@@ -119,8 +119,8 @@ pub trait Name: Copy + Eq {
     fn home(self) -> u32;
     /// Looks for the name in one bucket.
     fn look(self, bucket: &Self::Bucket) -> Look;
-    /// Has no slot of it an entry?
-    fn empty(bucket: &Self::Bucket) -> bool;
+    /// The first bucket from `from` on that has an entry in a slot.
+    fn used(buckets: &[Self::Bucket], from: usize) -> Option<usize>;
     /// The entry in a slot.
     fn read(bucket: &Self::Bucket, slot: usize) -> Option<(Self, Service)>;
     /// Writes an entry into a slot, whatever was there.
@@ -161,9 +161,12 @@ impl Name for Name4 {
         if bucket.0[SLOTS - 1].key.load() == 0 { Look::Nowhere } else { Look::Further }
     }
 
-    fn empty(bucket: &Bucket4) -> bool {
-        let [a, b, c, d] = &bucket.0;
-        a.key.load() | b.key.load() | c.key.load() | d.key.load() == 0
+    fn used(buckets: &[Bucket4], from: usize) -> Option<usize> {
+        let is_used = |bucket: &Bucket4| {
+            let [a, b, c, d] = &bucket.0;
+            a.key.load() | b.key.load() | c.key.load() | d.key.load() != 0
+        };
+        buckets.iter().skip(from).position(is_used).map(|at| from + at)
     }
 
     fn read(bucket: &Bucket4, slot: usize) -> Option<(Self, Service)> {
@@ -216,9 +219,12 @@ impl Name for Name6 {
         if bucket.0[SLOTS - 1].key.load() == 0 { Look::Nowhere } else { Look::Further }
     }
 
-    fn empty(bucket: &Bucket6) -> bool {
-        let [a, b, c, d] = &bucket.0;
-        a.key.load() | b.key.load() | c.key.load() | d.key.load() == 0
+    fn used(buckets: &[Bucket6], from: usize) -> Option<usize> {
+        let is_used = |bucket: &Bucket6| {
+            let [a, b, c, d] = &bucket.0;
+            a.key.load() | b.key.load() | c.key.load() | d.key.load() != 0
+        };
+        buckets.iter().skip(from).position(is_used).map(|at| from + at)
     }
 
     fn read(bucket: &Bucket6, slot: usize) -> Option<(Self, Service)> {
@@ -277,8 +283,9 @@ mod writer {
 
     /// All entries.
     pub fn entries<N: Name>(buckets: &[N::Bucket]) -> impl Iterator<Item = (N, Service)> {
-        let used = buckets.iter().filter(|bucket| !N::empty(bucket));
-        used.flat_map(|bucket| (0..SLOTS).filter_map(|slot| N::read(bucket, slot)))
+        let used = core::iter::successors(N::used(buckets, 0), |at| N::used(buckets, at + 1));
+        used.filter_map(|at| buckets.get(at))
+            .flat_map(|bucket| (0..SLOTS).filter_map(|slot| N::read(bucket, slot)))
     }
 
     /// The places that a name may be in, in the order of the search.

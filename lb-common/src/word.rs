@@ -67,6 +67,12 @@ impl Word {
     }
 }
 
+/// Makes all of them 0.
+#[cfg(not(target_arch = "bpf"))]
+pub fn clear(words: &[Word]) {
+    words.iter().for_each(|word| word.store(0));
+}
+
 #[cfg(target_arch = "bpf")]
 impl Word {
     /// The value now.

@@ -4,4 +4,5 @@ pub(crate) mod case;
 pub(crate) mod frame;
 pub(crate) mod random;
 pub(crate) mod sides;
+mod window;
 pub(crate) mod world;

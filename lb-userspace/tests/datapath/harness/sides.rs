@@ -1,30 +1,32 @@
 //! The two instances of the datapath behind one trait.
 
 use std::collections::BTreeSet;
+use std::iter::successors;
 use std::sync::atomic::Ordering::Relaxed;
 
+use aya::Ebpf;
 use aya::maps::{HashMap, MapData};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use lb_common::conn::{BUCKET_ENTRIES, Key, Key4, Key6, Ticks, Value};
-use lb_common::forward::forward;
 use lb_common::layout::{FragmentKey, FragmentOwner, Neighbour};
 use lb_common::lease::Lease;
 use lb_common::locality::Changed;
 use lb_common::memory::{self, MemoryTables, Sizes};
 use lb_common::packet::MemoryPacket;
+use lb_common::services::{Name, Name4, Name6, Slot4, Slot6};
 use lb_common::verdict::{Reason, Verdict};
-use lb_common::{conn, maps};
+use lb_common::{conn, maps, word};
 use lb_userspace::dataplane::loader::{Capacity, Loaded, load};
-use lb_userspace::dataplane::tables::Tables;
 use lb_userspace::plane::applied::Applied;
 use lb_userspace::plane::apply::{Hops, apply};
 use lb_userspace::plane::desired::Desired;
 use lb_userspace::plane::details::write_details;
 use lb_userspace::plane::plan::{Limits, plan};
 use lb_userspace::plane::routes::write_routes;
-use lb_userspace::plane::store::{self, Store, remove_service, virtual_servers};
+use lb_userspace::plane::store::Store;
 use nix::time::{ClockId, clock_gettime};
 
+use super::window::Window;
 use super::world::{self, DIRECTOR_MAC, INGRESS};
 
 /// What a test may use of the tables; both sides have at least this much.
@@ -74,13 +76,12 @@ pub(crate) trait Side {
     /// Empties every table and gives the director its interface and `buckets` buckets of each connection table.
     fn clear(&mut self, buckets: u32) {
         let has_rates = has_rates(self.store());
-        let services: Vec<_> = virtual_servers(self.store()).collect();
-        for (key, _) in services {
-            remove_service(self.store(), &key);
+        for Slot4 { key, value } in slots::<Name4>(self.store().services4()).flat_map(|bucket| &bucket.0) {
+            [key, value].into_iter().for_each(|word| word.store(0));
         }
-        let answered: Vec<_> = store::answers(self.store()).map(|(key, _)| key).collect();
-        for key in answered {
-            store::remove_answers(self.store(), &key);
+        let six = slots::<Name6>(self.store().services6()).flat_map(|bucket| &bucket.0);
+        for Slot6 { address: [a, b], key, value } in six {
+            [a, b, key, value].into_iter().for_each(|word| word.store(0));
         }
         for (schedule, lists) in self.store().networks() {
             for network in lists.keys() {
@@ -102,7 +103,7 @@ pub(crate) trait Side {
             let words = [&destination.next_hop, &destination.source, &destination.interface];
             words.into_iter().for_each(|word| word.store(0));
         }
-        store.rings()[..LIMITS.ring_words as usize].iter().for_each(|word| word.store(0));
+        word::clear(&store.rings()[..LIMITS.ring_words as usize]);
         for schedule in &store.schedules()[..LIMITS.services] {
             let words = [&schedule.ring, &schedule.scheduler, &schedule.list, &schedule.rate];
             words.into_iter().for_each(|word| word.store(0));
@@ -188,6 +189,12 @@ pub(crate) trait Side {
     }
 }
 
+/// The buckets of virtual servers that are not empty.
+fn slots<N: Name>(buckets: &[N::Bucket]) -> impl Iterator<Item = &N::Bucket> {
+    let used = successors(N::used(buckets, 0), |at| N::used(buckets, at + 1));
+    used.map(|at| &buckets[at])
+}
+
 /// May a source have an entry? There is room for so many that looking through them all takes a while in emulation.
 fn has_rates(store: &impl Store) -> bool {
     store.schedules()[..LIMITS.services].iter().any(|schedule| schedule.rate.load() != 0)
@@ -258,7 +265,7 @@ impl Side for Host {
 
     fn run(&mut self, frame: &[u8]) -> (Action, Vec<u8>) {
         let mut packet = MemoryPacket::new(frame.to_vec(), INGRESS);
-        let verdict = forward(&mut packet, &self.tables);
+        let verdict = self.tables.forward(&mut packet);
         self.verdict = Some(verdict);
         (verdict.into(), packet.bytes().to_vec())
     }
@@ -295,7 +302,8 @@ impl Side for Host {
 /// The program in the kernel.
 #[derive(Debug)]
 pub(crate) struct Kernel {
-    loaded: Loaded,
+    ebpf: Ebpf,
+    tables: Window,
     fragments: HashMap<MapData, FragmentKey, FragmentOwner>,
     out: Vec<u8>,
 }
@@ -314,29 +322,24 @@ impl Kernel {
             return None;
         }
         let connections = buckets * 2;
-        let mut loaded =
-            load(None, Capacity { ipv4: connections, ipv6: connections, full_nat: LEASES / 2 }).unwrap();
-        let fragments = loaded.ebpf.take_map(maps::FRAGMENTS).unwrap();
-        let mut kernel =
-            Self { loaded, fragments: HashMap::try_from(fragments).unwrap(), out: vec![0; 4096] };
+        let capacity = Capacity { ipv4: connections, ipv6: connections, full_nat: LEASES / 2 };
+        let Loaded { mut ebpf, tables } = load(None, capacity).unwrap();
+        let fragments = HashMap::try_from(ebpf.take_map(maps::FRAGMENTS).unwrap()).unwrap();
+        let mut kernel = Self { ebpf, tables: Window(tables), fragments, out: vec![0; 4096] };
         kernel.clear(buckets);
         Some(kernel)
-    }
-
-    fn tables(&self) -> &Tables {
-        &self.loaded.tables
     }
 }
 
 impl Side for Kernel {
-    type Store = Tables;
+    type Store = Window;
 
-    fn store(&self) -> &Tables {
-        self.tables()
+    fn store(&self) -> &Window {
+        &self.tables
     }
 
-    fn store_mut(&mut self) -> &mut Tables {
-        &mut self.loaded.tables
+    fn store_mut(&mut self) -> &mut Window {
+        &mut self.tables
     }
 
     /// The clock that the program's agrees with to within a jiffy.
@@ -347,7 +350,7 @@ impl Side for Kernel {
     }
 
     fn run(&mut self, frame: &[u8]) -> (Action, Vec<u8>) {
-        let program: &Xdp = self.loaded.ebpf.program(maps::PROGRAM).unwrap().try_into().unwrap();
+        let program: &Xdp = self.ebpf.program(maps::PROGRAM).unwrap().try_into().unwrap();
         let options =
             TestRunOptions { data_in: Some(frame), data_out: Some(&mut self.out), ..Default::default() };
         let result = program.test_run(options).unwrap();
@@ -366,16 +369,16 @@ impl Side for Kernel {
     }
 
     fn reason(&self, reason: Reason) -> u64 {
-        self.tables().reason(reason).unwrap()
+        self.tables.0.reason(reason).unwrap()
     }
 
     fn neighbours(&self) -> Vec<([u64; 2], Neighbour)> {
-        self.tables().neighbours.iter().map(Result::unwrap).collect()
+        self.tables.0.neighbours.iter().map(Result::unwrap).collect()
     }
 
     fn forget_neighbours(&mut self) {
         for (key, _) in self.neighbours() {
-            self.loaded.tables.neighbours.remove(&key).unwrap();
+            self.tables.0.neighbours.remove(&key).unwrap();
         }
     }
 
