@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 
 use crate::admission::Sources;
-use crate::conn::{Bucket4, Bucket6, TIMEOUT_SECONDS, Ticks};
+use crate::conn::{Bucket4, Bucket6, Entry4, Entry6, TIMEOUT_SECONDS, Ticks};
+use crate::forward::forward;
 use crate::layout::{
     Destination, Detail, FragmentKey, FragmentOwner, INTERFACE_PROBES, INTERFACE_SLOTS, Interface,
     LAYOUT_VERSION, Load, Neighbour, Route, Schedule, Settings, Traffic, Virtual, VirtualMacs, mac_word,
 };
-use crate::forward::forward;
 use crate::lease::Lease;
 use crate::maps::{ROUTES_HALF, SOURCES_LINES};
 use crate::net::{Be32, Be128, MacAddress};
@@ -177,6 +177,20 @@ pub fn initialise(settings: &Settings, seed: u64, [buckets4, buckets6]: [u32; 2]
         timeout.store(Ticks::of_seconds(seconds));
     }
     settings.layout.store(u64::from(LAYOUT_VERSION));
+}
+
+/// Are these connection tables the same, word for word?
+pub fn same4(some: &[Bucket4], others: &[Bucket4]) -> bool {
+    let words = |Entry4 { key, value }: &Entry4| [key.load(), value.load()];
+    let same = |(a, b): (&Bucket4, &Bucket4)| a.0.iter().map(words).eq(b.0.iter().map(words));
+    some.len() == others.len() && some.iter().zip(others).all(same)
+}
+
+/// As [`same4`].
+pub fn same6(some: &[Bucket6], others: &[Bucket6]) -> bool {
+    let words = |Entry6 { address: [a, b], tag, value }: &Entry6| [a, b, tag, value].map(Word::load);
+    let same = |(a, b): (&Bucket6, &Bucket6)| a.0.iter().map(words).eq(b.0.iter().map(words));
+    some.len() == others.len() && some.iter().zip(others).all(same)
 }
 
 /// Writes an interface into its own slot, else the first free one; `false` if there is none.

@@ -73,6 +73,12 @@ pub fn clear(words: &[Word]) {
     words.iter().for_each(|word| word.store(0));
 }
 
+/// Are there as many, with the same values?
+#[cfg(not(target_arch = "bpf"))]
+pub fn same(some: &[Word], others: &[Word]) -> bool {
+    some.iter().map(Word::load).eq(others.iter().map(Word::load))
+}
+
 #[cfg(target_arch = "bpf")]
 impl Word {
     /// The value now.

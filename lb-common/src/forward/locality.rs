@@ -105,11 +105,38 @@ pub fn shrink<T: Tables>(tables: &T, about: u64) {
         return;
     };
     let before = changed.load();
-    let Changed { at, count: come } = Changed::from_word(before);
-    let now = tables.now(settings);
-    if now.since(at) <= EXPIRATION {
+    if tables.now(settings).since(Changed::from_word(before).at) <= EXPIRATION {
         return;
     }
+    // Each of the loops reads the stretch for itself: one that knows from the loop before how many passes it has is
+    // followed through every number of them. Nor is anything else kept that can be had again: it would take stack.
+    if all(tables, place_of(tables, about), about) < 2 {
+        return;
+    }
+    let most = extreme(tables, place_of(tables, about), about | MOST);
+    if most == 0 {
+        return;
+    }
+    let found = room_of(tables, place_of(tables, about), about, Member::from_word(most).server.to_word());
+    if found & OWN == 0 {
+        return;
+    }
+    let first = place_of(tables, about).offset.wrapping_add(1);
+    let (Some(settings), Some(changed), Some(word)) =
+        (tables.settings(), tables.ring(first), tables.ring(first.wrapping_add(found & !OWN)))
+    else {
+        return;
+    };
+    let after = Changed { at: tables.now(settings), count: Changed::from_word(before).count };
+    // Of several CPUs one does it.
+    if changed.replace(before, after.to_word()) {
+        word.replace(most, 0);
+    }
+}
+
+/// What [`count`] finds in all of the stretch.
+#[inline(always)]
+fn all<T: Tables>(tables: &T, place: RingPlace, about: u64) -> u32 {
     let mut count = 0;
     let mut start = 0;
     while start < MOST_LISTED {
@@ -119,21 +146,7 @@ pub fn shrink<T: Tables>(tables: &T, about: u64) {
         count += tables.near_count(place.to_word(), about, start);
         start += CHUNK;
     }
-    if count < 2 {
-        return;
-    }
-    let most = extreme(tables, place, about | MOST);
-    if most == 0 {
-        return;
-    }
-    let found = room_of(tables, place, about, Member::from_word(most).server.to_word());
-    // Of several CPUs one does it.
-    if found & OWN != 0
-        && changed.replace(before, Changed { at: now, count: come }.to_word())
-        && let Some(word) = tables.ring(place.offset.wrapping_add(1).wrapping_add(found & !OWN))
-    {
-        word.replace(most, 0);
-    }
+    count
 }
 
 /// Remembers that the address is served by this real server.

@@ -7,10 +7,10 @@ mod generate;
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use lb_common::conn::{Bucket4, Bucket6};
 use lb_common::lease::Lease;
 use lb_common::verdict::{Reason, Verdict};
 use lb_common::word::Word;
+use lb_common::{memory, word};
 use lb_userspace::plane::store::Store;
 
 use crate::harness::random::Random;
@@ -44,27 +44,12 @@ fn random_frames_host_against_kernel() {
     let mut tally = Tally { reasons: vec![0; Reason::ALL.len()], ..Tally::default() };
     for number in 0..frames.div_ceil(BATCH) {
         let seed = seed.wrapping_mul(1_000_003).wrapping_add(number as u64);
-        // A batch in which the kernel's clock ticked may differ; it is begun anew, with fewer frames where the machine
-        // is too slow for so many.
-        let done = (0..100).any(|attempt| {
-            host.clear(BUCKETS);
-            kernel.clear(BUCKETS);
-            let now = kernel.now();
-            host.tables.clock.store(now.bits(), Relaxed);
-            let mut ticked = |kernel: &Kernel| kernel.now() != now;
-            let size = (BATCH >> (attempt / 4)).max(1);
-            match run(&mut host, &mut kernel, seed, size, &mut ticked) {
-                _ if ticked(&kernel) => false,
-                Ok(part) => {
-                    tally.reasons.iter_mut().zip(part.reasons).for_each(|(sum, part)| *sum += part);
-                    tally.transmitted += part.transmitted;
-                    tally.redirected += part.redirected;
-                    true
-                }
-                Err(error) => panic!("batch {number} (LBCTL_TEST_SEED={seed}): {error}"),
-            }
-        });
-        assert!(done, "batch {number}: the clock ticked in each of 100 attempts");
+        host.tables.clock.store(kernel.now().bits(), Relaxed);
+        let part = run(&mut host, &mut kernel, seed)
+            .unwrap_or_else(|error| panic!("batch {number} (LBCTL_TEST_SEED={seed}): {error}"));
+        tally.reasons.iter_mut().zip(part.reasons).for_each(|(sum, part)| *sum += part);
+        tally.transmitted += part.transmitted;
+        tally.redirected += part.redirected;
     }
     eprintln!("{tally:?}");
     for (reason, count) in Reason::ALL.iter().zip(&tally.reasons) {
@@ -80,17 +65,13 @@ fn random_frames_host_against_kernel() {
     assert!(sent > frames as u64 / 5 && tally.redirected > 100, "{tally:?}");
 }
 
-fn run(
-    host: &mut Host,
-    kernel: &mut Kernel,
-    seed: u64,
-    size: usize,
-    ticked: &mut impl FnMut(&Kernel) -> bool,
-) -> Result<Tally, String> {
+fn run(host: &mut Host, kernel: &mut Kernel, seed: u64) -> Result<Tally, String> {
     let mut random = Random::new(seed);
+    host.clear(BUCKETS);
+    kernel.clear(BUCKETS);
     let before = [reasons(host), reasons(kernel)];
     let mut tally = Tally::default();
-    for op in batch(&mut random, size) {
+    for op in batch(&mut random, BATCH) {
         let frame = match op {
             Op::Frame(frame) => frame,
             Op::Tables(change) => {
@@ -110,9 +91,6 @@ fn run(
         }
         let same = found == (action, bytes) && tables_equal(host, kernel);
         if !same {
-            if ticked(kernel) {
-                return Ok(tally);
-            }
             let host = host.run(&frame);
             return Err(format!(
                 "host {verdict:?}, kernel {:?}\n  in     {frame:02x?}\n  kernel {:02x?}\n  host (again) {host:02x?}",
@@ -142,8 +120,7 @@ fn run(
     if neighbours(host.neighbours()) != neighbours(kernel.neighbours()) {
         return Err("neighbours".to_owned());
     }
-    let rings = host.store().rings().iter().zip(kernel.store().rings());
-    if !rings.take(LIMITS.ring_words as usize).all(|(host, kernel)| host.load() == kernel.load()) {
+    if !word::same(host.store().rings(), kernel.store().rings()) {
         return Err("rings".to_owned());
     }
     if leases(host.store()) != leases(kernel.store()) {
@@ -181,18 +158,7 @@ fn traffic(side: &impl Side) -> Vec<u64> {
 /// Connection tables and rings word for word.
 fn tables_equal(host: &Host, kernel: &Kernel) -> bool {
     let (host, kernel) = (host.store(), kernel.store());
-    let four = |a: &Bucket4, b: &Bucket4| {
-        a.0.iter().zip(&b.0).all(|(a, b)| a.key.load() == b.key.load() && a.value.load() == b.value.load())
-    };
-    let six = |a: &Bucket6, b: &Bucket6| {
-        a.0.iter().zip(&b.0).all(|(a, b)| {
-            a.value.load() == b.value.load()
-                && a.tag.load() == b.tag.load()
-                && a.address.iter().zip(&b.address).all(|(a, b)| a.load() == b.load())
-        })
-    };
-    let rings = host.rings().iter().zip(kernel.rings()).take(256);
-    host.connections4().iter().zip(kernel.connections4()).all(|(a, b)| four(a, b))
-        && host.connections6().iter().zip(kernel.connections6()).all(|(a, b)| six(a, b))
-        && rings.into_iter().all(|(a, b)| a.load() == b.load())
+    memory::same4(host.connections4(), kernel.connections4())
+        && memory::same6(host.connections6(), kernel.connections6())
+        && word::same(&host.rings()[..256], &kernel.rings()[..256])
 }

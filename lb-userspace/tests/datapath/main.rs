@@ -17,4 +17,6 @@ mod leases;
 #[cfg(test)]
 mod packets;
 #[cfg(test)]
+mod programs;
+#[cfg(test)]
 mod sequences;

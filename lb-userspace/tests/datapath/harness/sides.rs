@@ -24,7 +24,6 @@ use lb_userspace::plane::details::write_details;
 use lb_userspace::plane::plan::{Limits, plan};
 use lb_userspace::plane::routes::write_routes;
 use lb_userspace::plane::store::Store;
-use nix::time::{ClockId, clock_gettime};
 
 use super::window::Window;
 use super::world::{self, DIRECTOR_MAC, INGRESS};
@@ -33,6 +32,8 @@ use super::world::{self, DIRECTOR_MAC, INGRESS};
 pub(crate) const LIMITS: Limits = Limits { servers: 96, services: 80, ring_words: 1 << 15 };
 /// Slots for leases.
 const LEASES: u32 = 1024;
+/// What the clocks of both sides show. They stand still: a test says itself how time passes.
+const START: u32 = 100_000;
 /// Seed of the connection tables.
 pub(crate) const SEED: u64 = 0x5eed;
 
@@ -241,7 +242,7 @@ impl Host {
             leases: LEASES,
         };
         let tables = MemoryTables::new(sizes, SEED);
-        tables.advance(100_000);
+        tables.advance(START);
         let mut host = Self { tables, verdict: None };
         host.clear(buckets);
         host
@@ -299,6 +300,18 @@ impl Side for Host {
     }
 }
 
+/// May a BPF program be loaded? Fails where that must not be skipped.
+pub(crate) fn may_load() -> bool {
+    let set = |name| std::env::var_os(name).is_some_and(|value| value == "1");
+    if nix::unistd::geteuid().is_root() {
+        return true;
+    }
+    let may_skip = set("LBCTL_SKIP_PRIVILEGED") && !set("LBCTL_REQUIRE_PRIVILEGES");
+    assert!(may_skip, "this test loads a BPF program: run it as root, or set LBCTL_SKIP_PRIVILEGED=1");
+    eprintln!("SKIPPED for LBCTL_SKIP_PRIVILEGED: not root");
+    false
+}
+
 /// The program in the kernel.
 #[derive(Debug)]
 pub(crate) struct Kernel {
@@ -309,16 +322,18 @@ pub(crate) struct Kernel {
 }
 
 impl Kernel {
-    /// Loads the program with `buckets` buckets in each connection table. `None` if the test is to be skipped.
+    /// As [`Kernel::running`], but its clock stands still.
     pub(crate) fn new(buckets: u32) -> Option<Self> {
-        let set = |name| std::env::var_os(name).is_some_and(|value| value == "1");
-        if !nix::unistd::geteuid().is_root() {
-            let may_skip = set("LBCTL_SKIP_PRIVILEGED") && !set("LBCTL_REQUIRE_PRIVILEGES");
-            assert!(
-                may_skip,
-                "this test loads a BPF program: run it as root, or set LBCTL_SKIP_PRIVILEGED=1"
-            );
-            eprintln!("SKIPPED for LBCTL_SKIP_PRIVILEGED: not root");
+        let kernel = Self::running(buckets)?;
+        let settings = kernel.tables.settings();
+        settings.jiffy.store(0);
+        settings.epoch.store(u64::from(START) * Ticks::NANOSECONDS);
+        Some(kernel)
+    }
+
+    /// Loads the program with `buckets` buckets in each connection table. `None` if the test is to be skipped.
+    pub(crate) fn running(buckets: u32) -> Option<Self> {
+        if !may_load() {
             return None;
         }
         let connections = buckets * 2;
@@ -342,11 +357,8 @@ impl Side for Kernel {
         &mut self.tables
     }
 
-    /// The clock that the program's agrees with to within a jiffy.
     fn now(&self) -> Ticks {
-        let time = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).unwrap();
-        let nanoseconds = time.tv_sec() * 1_000_000_000 + time.tv_nsec();
-        Ticks::from_nanoseconds(u64::try_from(nanoseconds).unwrap())
+        Ticks::from_nanoseconds(self.tables.settings().epoch.load())
     }
 
     fn run(&mut self, frame: &[u8]) -> (Action, Vec<u8>) {
