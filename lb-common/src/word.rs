@@ -73,6 +73,12 @@ pub fn clear(words: &[Word]) {
     words.iter().for_each(|word| word.store(0));
 }
 
+/// Are all of them 0?
+#[cfg(not(target_arch = "bpf"))]
+pub fn are_clear(words: &[Word]) -> bool {
+    words.iter().all(|word| word.load() == 0)
+}
+
 /// Are there as many, with the same values?
 #[cfg(not(target_arch = "bpf"))]
 pub fn same(some: &[Word], others: &[Word]) -> bool {

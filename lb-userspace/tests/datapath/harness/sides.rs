@@ -90,7 +90,7 @@ pub(crate) trait Side {
             }
         }
         if has_rates {
-            self.store().sources().iter().flat_map(|line| &line.0).for_each(|source| source.store(0));
+            self.store().sources().iter().for_each(|line| word::clear(&line.0));
         }
         self.forget_neighbours();
         for (key, _) in self.fragments() {
@@ -169,7 +169,7 @@ pub(crate) trait Side {
             lease.value.store(value.with(value.state(), earlier(value.seen(), ticks)).to_word());
         }
         let sources = if has_rates(store) { store.sources() } else { &[] };
-        for source in sources.iter().flat_map(|line| &line.0) {
+        for source in sources.iter().filter(|line| !word::are_clear(&line.0)).flat_map(|line| &line.0) {
             let entry = source.load();
             if entry != 0 {
                 let time = entry.wrapping_sub(u64::from(ticks) * (Ticks::NANOSECONDS >> 8)) & SOURCE_TIME;
