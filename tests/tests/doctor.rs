@@ -1,6 +1,6 @@
 //! `lbctl doctor` on the nodes of a lab: what is right is said to be, and what is broken is found.
 
-mod as_root {
+mod as_root_waiting {
     use anyhow::Context;
     use lb_tests::director::{Director, run_lbctl, web};
     use lb_tests::{Family, Lab, Node, Topology, failover, isolated};
@@ -23,7 +23,7 @@ mod as_root {
 
     #[test]
     fn finds_what_is_broken_on_a_director() {
-        isolated("as_root::finds_what_is_broken_on_a_director", || {
+        isolated("as_root_waiting::finds_what_is_broken_on_a_director", || {
             let lab = Lab::builder().nginx(false).up()?;
             let config = web(&lab, Family::V4, &[(Node::Web1, 1), (Node::Web2, 2)])?;
             let director = Director::start(&lab, Node::Lvs1, &config)?;
@@ -66,7 +66,7 @@ mod as_root {
 
     #[test]
     fn finds_what_is_broken_on_a_real_server() {
-        isolated("as_root::finds_what_is_broken_on_a_real_server", || {
+        isolated("as_root_waiting::finds_what_is_broken_on_a_real_server", || {
             let lab = Lab::builder().nginx(false).up()?;
             let config = web(&lab, Family::V4, &[(Node::Web1, 1), (Node::Web2, 2)])?;
             let director = Director::start(&lab, Node::Lvs1, &config)?;
@@ -129,7 +129,7 @@ mod as_root {
     /// What cards, links and packet filters do to a director, each with a remedy that works.
     #[test]
     fn its_remedies_mend_a_director() {
-        isolated("as_root::its_remedies_mend_a_director", || {
+        isolated("as_root_waiting::its_remedies_mend_a_director", || {
             let lab = Lab::builder().topology(Topology::TwoArmed).nginx(false).up()?;
             let instance = failover::instance("VI_1", 51, lab.vip(Family::V4), 100, "");
             let config = web(&lab, Family::V4, &[(Node::Web1, 1), (Node::Web2, 2)])?
@@ -161,7 +161,7 @@ mod as_root {
     /// A real server's packet filter.
     #[test]
     fn its_remedies_mend_a_real_server() {
-        isolated("as_root::its_remedies_mend_a_real_server", || {
+        isolated("as_root_waiting::its_remedies_mend_a_real_server", || {
             let lab = Lab::builder().nginx(false).up()?;
             let config = web(&lab, Family::V4, &[(Node::Web1, 1), (Node::Web2, 2)])?;
             let director = Director::start(&lab, Node::Lvs1, &config)?;

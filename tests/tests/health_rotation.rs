@@ -1,6 +1,6 @@
 //! What follows from checks: weights, panic, slow start, alpha, omega, a suspended director; and what hangs delays nobody.
 
-mod as_root {
+mod as_root_waiting {
     use std::fs;
     use std::net::SocketAddr;
     use std::path::PathBuf;
@@ -32,7 +32,7 @@ mod as_root {
 
     #[test]
     fn who_is_inhibited_keeps_its_connections() {
-        isolated("as_root::who_is_inhibited_keeps_its_connections", || {
+        isolated("as_root_waiting::who_is_inhibited_keeps_its_connections", || {
             let lab = Lab::builder().up()?;
             healthy(&lab, &BOTH)?;
             let (_director, _) = checked(&lab, &BOTH, &format!("{HEALTH}\ninhibit_on_failure = true"))?;
@@ -60,7 +60,7 @@ mod as_root {
 
     #[test]
     fn checks_with_weights_change_the_weight() {
-        isolated("as_root::checks_with_weights_change_the_weight", || {
+        isolated("as_root_waiting::checks_with_weights_change_the_weight", || {
             let lab = Lab::builder().up()?;
             let file = lab.write("number", "4")?;
             let options = format!(
@@ -93,7 +93,7 @@ mod as_root {
 
     #[test]
     fn when_too_few_are_healthy_all_are_kept() {
-        isolated("as_root::when_too_few_are_healthy_all_are_kept", || {
+        isolated("as_root_waiting::when_too_few_are_healthy_all_are_kept", || {
             let lab = Lab::builder().up()?;
             healthy(&lab, &BOTH)?;
             let (_director, _) = checked(&lab, &BOTH, &format!("{HEALTH}\nmin_up = 50"))?;
@@ -115,7 +115,7 @@ mod as_root {
 
     #[test]
     fn after_a_recovery_the_weight_grows() {
-        isolated("as_root::after_a_recovery_the_weight_grows", || {
+        isolated("as_root_waiting::after_a_recovery_the_weight_grows", || {
             let lab = Lab::builder().up()?;
             healthy(&lab, &BOTH)?;
             let server = BOTH.iter().try_fold(
@@ -152,7 +152,7 @@ mod as_root {
     /// The checks run for the first time after the test: what the tables have is what the restart left.
     #[test]
     fn with_alpha_nobody_is_in_unseen_and_a_restart_takes_nobody_out() {
-        isolated("as_root::with_alpha_nobody_is_in_unseen_and_a_restart_takes_nobody_out", || {
+        isolated("as_root_waiting::with_alpha_nobody_is_in_unseen_and_a_restart_takes_nobody_out", || {
             let lab = Lab::builder().up()?;
             healthy(&lab, &BOTH)?;
             let options = format!("{HEALTH}\nalpha = true\nmin_up = 60");
@@ -177,7 +177,7 @@ mod as_root {
 
     #[test]
     fn with_omega_the_end_is_told() {
-        isolated("as_root::with_omega_the_end_is_told", || {
+        isolated("as_root_waiting::with_omega_the_end_is_told", || {
             let lab = Lab::builder().up()?;
             healthy(&lab, &BOTH)?;
             let log = lab.dir().join("told");
@@ -214,7 +214,7 @@ mod as_root {
 
     #[test]
     fn with_ha_suspend_only_the_master_checks() {
-        isolated("as_root::with_ha_suspend_only_the_master_checks", || {
+        isolated("as_root_waiting::with_ha_suspend_only_the_master_checks", || {
             let lab = Lab::builder().up()?;
             healthy(&lab, &BOTH)?;
             let vip = lab.vip(Family::V4);
@@ -254,7 +254,7 @@ mod as_root {
     /// who else fails is noticed all the same.
     #[test]
     fn what_hangs_delays_nobody() {
-        isolated("as_root::what_hangs_delays_nobody", || {
+        isolated("as_root_waiting::what_hangs_delays_nobody", || {
             let lab = Lab::builder().up()?;
             healthy(&lab, &BOTH)?;
             let hang = "{ type = \"script\", command = \"sleep 600\", timeout = \"60s\", weight = -1 }, ";
@@ -292,7 +292,7 @@ mod as_root {
     /// Clients that persistence binds to a drained real server stay with it if they may, and go elsewhere if not.
     #[test]
     fn a_drain_takes_persistent_clients_along_or_not() {
-        isolated("as_root::a_drain_takes_persistent_clients_along_or_not", || {
+        isolated("as_root_waiting::a_drain_takes_persistent_clients_along_or_not", || {
             let lab = Lab::builder().up()?;
             let client = lab.address(Node::Client, Family::V4).context("no client")?;
             let (vip, options) = (lab.web(Family::V4), "persistence_timeout = \"300s\"");

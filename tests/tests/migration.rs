@@ -1,7 +1,7 @@
 //! Configurations of keepalived and rules of ipvsadm, imported and then running: the files of `config/keepalived/` with
 //! the paths of the lab's scripts in them.
 
-mod as_root {
+mod as_root_waiting {
     use std::fs;
     use std::net::{IpAddr, Ipv4Addr};
     use std::os::unix::fs::PermissionsExt as _;
@@ -57,7 +57,7 @@ mod as_root {
     /// One VIP, weights 1 and 2, a TCP check, mail: imported by hand on the one director, run directly on the other.
     #[test]
     fn a_web_pair_moves_over() {
-        isolated("as_root::a_web_pair_moves_over", || {
+        isolated("as_root_waiting::a_web_pair_moves_over", || {
             let lab = Lab::builder().up()?;
             start_real_servers(&lab, &[vip(15)])?;
             let mails = MailServer::start(&lab, Node::Lvs1)?;
@@ -115,7 +115,7 @@ mod as_root {
     /// Two VIPs, of which each director has one, persistence and a script: one file for both.
     #[test]
     fn a_dual_master_pair_moves_over() {
-        isolated("as_root::a_dual_master_pair_moves_over", || {
+        isolated("as_root_waiting::a_dual_master_pair_moves_over", || {
             let lab = Lab::builder().up()?;
             start_real_servers(&lab, &[vip(131), vip(132)])?;
             let text = example("dual-master.conf")?;
@@ -156,7 +156,7 @@ mod as_root {
     /// No virtual servers: VRRP follows a process, and tells scripts.
     #[test]
     fn a_pair_without_virtual_servers_moves_over() {
-        isolated("as_root::a_pair_without_virtual_servers_moves_over", || {
+        isolated("as_root_waiting::a_pair_without_virtual_servers_moves_over", || {
             let lab = Lab::builder().up()?;
             let text = example("nginx-pair.conf")?;
             let notes = lab.dir().join("notes");
@@ -192,7 +192,7 @@ mod as_root {
     /// The script stops the director when its proxy is gone.
     #[test]
     fn a_proxy_pair_whose_script_stops_the_director_moves_over() {
-        isolated("as_root::a_proxy_pair_whose_script_stops_the_director_moves_over", || {
+        isolated("as_root_waiting::a_proxy_pair_whose_script_stops_the_director_moves_over", || {
             let lab = Lab::builder().up()?;
             let text = example("proxy-pair.conf")?;
             let of = |node: Node| -> anyhow::Result<String> {
@@ -222,7 +222,7 @@ mod as_root {
     /// `ipvsadm -S` imported, served, saved: the same rules. `lbctl diff` before and after a reload.
     #[test]
     fn rules_come_back_as_they_went_in() {
-        isolated("as_root::rules_come_back_as_they_went_in", || {
+        isolated("as_root_waiting::rules_come_back_as_they_went_in", || {
             let lab = Lab::builder().up()?;
             start_real_servers(&lab, &[lab.vip(Family::V4)])?;
             let rules = "-A -t 192.168.4.15:80 -s wrr\n\
@@ -289,7 +289,7 @@ mod as_root {
     /// file.
     #[test]
     fn what_is_not_supported_is_refused_by_its_line() {
-        isolated("as_root::what_is_not_supported_is_refused_by_its_line", || {
+        isolated("as_root_waiting::what_is_not_supported_is_refused_by_its_line", || {
             let lab = Lab::builder().up()?;
             let text = example("proxy-pair.conf")?
                 .replace("    track_script {", "    use_ipvlan\n    track_script {")

@@ -63,11 +63,18 @@ mod as_root {
             Ok(text.lines().filter(|line| !is_of_modules(line)).map(str::to_owned).collect())
         }
 
-        /// Both pages in turn, and an upload of 1 MiB that comes back.
+        /// Both pages in turn, also to curl whose request takes several packets of full length, and an upload of 1 MiB
+        /// that comes back.
         fn works(lab: &Lab, family: Family) -> anyhow::Result<()> {
             let url = format!("http://{}/", lab.web(family));
             let answers = lab.curl_sequence(&url, 4)?;
             ensure!(answers == ["web2", "web1", "web2", "web1"], "{family:?}: {answers:?}");
+            let header = format!("x-long: {}", "x".repeat(6000));
+            for web in ["web2", "web1"] {
+                let curl = ["curl", "--silent", "--show-error", "--fail", "--globoff", "--max-time", "10"];
+                let answer = lab.exec(Node::Client, curl.into_iter().chain(["--header", &header, &url]))?;
+                ensure!(answer.trim() == web, "{family:?}: {answer}");
+            }
             let vip = lab.vip(family);
             let _echoes = [Echo::start(lab, Node::Web1, vip)?, Echo::start(lab, Node::Web2, vip)?];
             lab.enter(Node::Client, || echo_back(SocketAddr::new(vip, 7), 1 << 20))?.map(drop)
@@ -137,6 +144,18 @@ mod as_root {
                 lab.exec(Node::Client, ["ip", "route", "flush", "cache"])?;
                 works(&lab, Family::V4).with_context(|| director.log())?;
                 assert_eq!(learnt_mtu(&lab, v4)?, Some(1460));
+                real_servers(&lab, "stop")?;
+
+                // IPv6 in IPv4, which a device of the administrator's unpacks.
+                real_servers(&lab, &format!("start --vip {v6}"))?;
+                for node in WEBS {
+                    lab.exec(node, ["ip", "link", "add", "sit1", "type", "sit"])?;
+                    lab.exec(node, ["ip", "link", "set", "dev", "sit1", "up"])?;
+                }
+                director.reload(&services(&lab, Configuration::new(&["eth0"]), Family::V6, Family::V4)?)?;
+                lab.exec(Node::Client, ["ip", "-6", "route", "flush", "cache"])?;
+                works(&lab, Family::V6).with_context(|| director.log())?;
+                assert_eq!(learnt_mtu(&lab, v6)?, Some(1480));
                 real_servers(&lab, "stop")?;
                 lab.down()
             });

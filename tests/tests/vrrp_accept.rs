@@ -1,6 +1,6 @@
 //! `accept = false`: a master serves its virtual servers, and takes nothing else for the virtual addresses.
 
-mod as_root {
+mod as_root_waiting {
     use std::net::IpAddr;
 
     use anyhow::{Context, ensure};
@@ -72,14 +72,14 @@ mod as_root {
 
     #[test]
     fn a_master_takes_nothing_but_its_virtual_servers() {
-        isolated("as_root::a_master_takes_nothing_but_its_virtual_servers", || {
+        isolated("as_root_waiting::a_master_takes_nothing_but_its_virtual_servers", || {
             takes_nothing_else(Family::V4)
         });
     }
 
     #[test]
     fn a_master_takes_nothing_but_its_virtual_servers_ipv6() {
-        isolated("as_root::a_master_takes_nothing_but_its_virtual_servers_ipv6", || {
+        isolated("as_root_waiting::a_master_takes_nothing_but_its_virtual_servers_ipv6", || {
             takes_nothing_else(Family::V6)
         });
     }
@@ -87,7 +87,7 @@ mod as_root {
     /// What is left of a killed daemon is removed without one.
     #[test]
     fn down_removes_the_rules_of_a_killed_daemon() {
-        isolated("as_root::down_removes_the_rules_of_a_killed_daemon", || {
+        isolated("as_root_waiting::down_removes_the_rules_of_a_killed_daemon", || {
             let lab = Lab::builder().nginx(false).up()?;
             let director = Director::up(&lab, Node::Lvs1, &closed(&lab, Family::V4, "accept = false")?)?;
             is_master(&lab, &director, lab.vip(Family::V4))?;
@@ -101,7 +101,7 @@ mod as_root {
 
     #[test]
     fn without_a_packet_filter_it_is_refused() {
-        isolated("as_root::without_a_packet_filter_it_is_refused", || {
+        isolated("as_root_waiting::without_a_packet_filter_it_is_refused", || {
             let lab = Lab::builder().nginx(false).up()?;
             let file = lab.write("closed.toml", &closed(&lab, Family::V4, "accept = false")?.to_string())?;
             let file = file.display().to_string();

@@ -1,6 +1,6 @@
 //! Fail-over in the middle of something else: a reload, an open connection, somebody who tidies up routes.
 
-mod as_root {
+mod as_root_waiting {
     use std::fs;
     use std::net::IpAddr;
     use std::time::Duration;
@@ -37,7 +37,7 @@ mod as_root {
     /// dies: it takes over when it would have.
     #[test]
     fn a_reload_does_not_put_a_takeover_off() {
-        isolated("as_root::a_reload_does_not_put_a_takeover_off", || {
+        isolated("as_root_waiting::a_reload_does_not_put_a_takeover_off", || {
             let lab = Lab::builder().up()?;
             let server = VirtualServer::new(lab.web(Family::V4)).real_server(real(&lab, Node::Web1)?, 1);
             let (mut one, mut two) = pair(&lab, &server)?;
@@ -128,21 +128,21 @@ mod as_root {
 
     #[test]
     fn connections_placed_by_sh_survive_the_director() {
-        isolated("as_root::connections_placed_by_sh_survive_the_director", || {
+        isolated("as_root_waiting::connections_placed_by_sh_survive_the_director", || {
             open_connections("sh", "sh-port")
         });
     }
 
     #[test]
     fn connections_placed_by_mh_survive_the_director() {
-        isolated("as_root::connections_placed_by_mh_survive_the_director", || {
+        isolated("as_root_waiting::connections_placed_by_mh_survive_the_director", || {
             open_connections("mh", "mh-port")
         });
     }
 
     #[test]
     fn a_route_or_rule_that_somebody_removes_is_put_back_and_reported() {
-        isolated("as_root::a_route_or_rule_that_somebody_removes_is_put_back_and_reported", || {
+        isolated("as_root_waiting::a_route_or_rule_that_somebody_removes_is_put_back_and_reported", || {
             let lab = Lab::builder().nginx(false).up()?;
             let lines = "virtual_routes = [\"10.99.0.0/16 via 192.168.4.10\"]\n\
                          virtual_rules = [\"from 10.99.0.0/16 table 99 priority 1099\"]";

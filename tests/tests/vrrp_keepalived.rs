@@ -1,7 +1,7 @@
 //! VRRP between directors on the wire: with a real keepalived in each role, with addresses that somebody else removes,
 //! and with a daemon that is killed and comes back.
 
-mod as_root {
+mod as_root_waiting {
     use std::fs;
 
     use anyhow::Context;
@@ -118,7 +118,7 @@ mod as_root {
 
     #[test]
     fn backup_of_keepalived_with_version_2_and_a_password() {
-        isolated("as_root::backup_of_keepalived_with_version_2_and_a_password", || {
+        isolated("as_root_waiting::backup_of_keepalived_with_version_2_and_a_password", || {
             follows_keepalived(
                 "version = 2\nauth_pass = \"lvs1234\"",
                 "version 2\n authentication {\n auth_type PASS\n auth_pass lvs1234\n }",
@@ -128,14 +128,14 @@ mod as_root {
 
     #[test]
     fn backup_of_keepalived_with_version_3() {
-        isolated("as_root::backup_of_keepalived_with_version_3", || {
+        isolated("as_root_waiting::backup_of_keepalived_with_version_3", || {
             follows_keepalived("version = 3\nadvert_interval = \"200ms\"", "version 3\n advert_int 0.2")
         });
     }
 
     #[test]
     fn backup_of_keepalived_by_unicast() {
-        isolated("as_root::backup_of_keepalived_by_unicast", || {
+        isolated("as_root_waiting::backup_of_keepalived_by_unicast", || {
             follows_keepalived(
                 "version = 3\nadvert_interval = \"200ms\"\nsource_address = \"192.168.4.3\"\n\
                  unicast_peers = [\"192.168.4.2\"]",
@@ -146,7 +146,7 @@ mod as_root {
 
     #[test]
     fn master_of_keepalived_with_version_2_and_a_password() {
-        isolated("as_root::master_of_keepalived_with_version_2_and_a_password", || {
+        isolated("as_root_waiting::master_of_keepalived_with_version_2_and_a_password", || {
             is_followed_by_keepalived(
                 "version = 2\nauth_pass = \"lvs1234\"",
                 "version 2\n authentication {\n auth_type PASS\n auth_pass lvs1234\n }",
@@ -156,7 +156,7 @@ mod as_root {
 
     #[test]
     fn master_of_keepalived_with_version_3() {
-        isolated("as_root::master_of_keepalived_with_version_3", || {
+        isolated("as_root_waiting::master_of_keepalived_with_version_3", || {
             is_followed_by_keepalived(
                 "version = 3\nadvert_interval = \"200ms\"",
                 "version 3\n advert_int 0.2",
@@ -166,7 +166,7 @@ mod as_root {
 
     #[test]
     fn a_wrong_password_is_counted_and_named() {
-        isolated("as_root::a_wrong_password_is_counted_and_named", || {
+        isolated("as_root_waiting::a_wrong_password_is_counted_and_named", || {
             let lab = Lab::builder().up()?;
             let lines = "version 2\n authentication {\n auth_type PASS\n auth_pass other\n }";
             let peer = Keepalived::start(&lab, Node::Lvs1, &theirs(150, lines))?;
@@ -183,7 +183,7 @@ mod as_root {
 
     #[test]
     fn an_address_that_somebody_removes_is_put_back_and_reported() {
-        isolated("as_root::an_address_that_somebody_removes_is_put_back_and_reported", || {
+        isolated("as_root_waiting::an_address_that_somebody_removes_is_put_back_and_reported", || {
             let lab = Lab::builder().up()?;
             let config = ours(&lab, 100, "version = 3\nadvert_interval = \"100ms\"")?;
             let director = Director::up(&lab, Node::Lvs1, &config)?;
@@ -203,7 +203,7 @@ mod as_root {
     /// hears the other, it is not.
     #[test]
     fn a_restart_after_a_crash_leaves_no_duplicate() {
-        isolated("as_root::a_restart_after_a_crash_leaves_no_duplicate", || {
+        isolated("as_root_waiting::a_restart_after_a_crash_leaves_no_duplicate", || {
             let lab = Lab::builder().up()?;
             let lines = "version = 3\nadvert_interval = \"100ms\"\nnopreempt = true";
             let config = ours(&lab, 150, lines)?;
@@ -228,7 +228,7 @@ mod as_root {
     /// A daemon that comes back before anybody missed it goes on with the address that is still there.
     #[test]
     fn a_quick_restart_keeps_the_address() {
-        isolated("as_root::a_quick_restart_keeps_the_address", || {
+        isolated("as_root_waiting::a_quick_restart_keeps_the_address", || {
             let lab = Lab::builder().up()?;
             let config = ours(&lab, 150, "")?;
             start_real_servers(&lab, &config.vips())?;
@@ -248,7 +248,7 @@ mod as_root {
     /// What a daemon that was killed has put on the host is removed by `lbctl down`.
     #[test]
     fn down_removes_what_a_killed_daemon_left() {
-        isolated("as_root::down_removes_what_a_killed_daemon_left", || {
+        isolated("as_root_waiting::down_removes_what_a_killed_daemon_left", || {
             let lab = Lab::builder().up()?;
             let lines = "version = 3\nadvert_interval = \"100ms\"\n\
                          virtual_routes = [\"10.99.0.0/16 via 192.168.4.10\", \"blackhole 10.98.0.0/16\"]\n\
@@ -282,7 +282,7 @@ mod as_root {
     /// A director that reaches no real server any more hands over to one that does, and takes over again after it.
     #[test]
     fn a_director_without_real_servers_hands_over() {
-        isolated("as_root::a_director_without_real_servers_hands_over", || {
+        isolated("as_root_waiting::a_director_without_real_servers_hands_over", || {
             let lab = Lab::builder().up()?;
             let lines = "version = 3\nadvert_interval = \"100ms\"\n\
                          track_virtual_servers = [\"192.168.4.15:80/tcp\"]";
@@ -314,7 +314,7 @@ mod as_root {
 
     #[test]
     fn release_and_take_switch_by_hand() {
-        isolated("as_root::release_and_take_switch_by_hand", || {
+        isolated("as_root_waiting::release_and_take_switch_by_hand", || {
             let lab = Lab::builder().up()?;
             let lines = "version = 3\nadvert_interval = \"100ms\"";
             let config = ours(&lab, 150, lines)?;

@@ -36,7 +36,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         "bench",
     ])?
     .pop()
-    .context("cargo built no example `bench`; has it been renamed?")?;
+    .context("cargo built no example `bench`; has it been renamed?")?
+    .path;
     crate::progress("measuring; this takes about three minutes");
     let output = Command::new(&program)
         .stderr(Stdio::inherit())

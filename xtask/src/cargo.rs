@@ -27,14 +27,24 @@ pub(crate) fn lbctl(release: bool) -> anyhow::Result<PathBuf> {
     let profile: &[&str] = if release { &["--release"] } else { &[] };
     let mut found =
         executables(&[&["build", "--package", "lb-userspace", "--bin", "lbctl"], profile].concat())?;
-    found.pop().context("cargo built no `lbctl`; has the binary of lb-userspace been renamed?")
+    let found =
+        found.pop().context("cargo built no `lbctl`; has the binary of lb-userspace been renamed?")?;
+    Ok(found.path)
+}
+
+/// A program that cargo has made.
+#[derive(Debug)]
+pub(crate) struct Executable {
+    pub(crate) path: PathBuf,
+    /// The directory of its package, in which cargo starts tests.
+    pub(crate) package: PathBuf,
 }
 
 /// Runs a cargo command that builds, and returns the programs and test programs that it made.
 ///
 /// # Errors
 /// If it does not compile; cargo has said why on standard error.
-pub(crate) fn executables(arguments: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
+pub(crate) fn executables(arguments: &[&str]) -> anyhow::Result<Vec<Executable>> {
     let mut cargo = command();
     cargo.args(arguments).arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
     let output = cargo.output().context("cargo cannot be run")?;
@@ -43,7 +53,12 @@ pub(crate) fn executables(arguments: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
     }
     let messages = String::from_utf8_lossy(&output.stdout);
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    Ok(messages.filter_map(|message| message.get("executable")?.as_str().map(PathBuf::from)).collect())
+    let executable = |message: Value| {
+        let path = |name| message.get(name)?.as_str().map(Path::new);
+        let package = path("manifest_path")?.parent()?.to_owned();
+        Some(Executable { path: path("executable")?.to_owned(), package })
+    };
+    Ok(messages.filter_map(executable).collect())
 }
 
 /// A cargo for the workspace, without the variables by which the one that runs this program describes its package.

@@ -73,7 +73,7 @@ fn version() -> &'static str {
 fn generate(directory: &Path) -> anyhow::Result<()> {
     let mut made = cargo::executables(&["build", "--package", "lb-userspace", "--example", "generate"])?;
     let program = made.pop().context("cargo built no example `generate`")?;
-    call(program, [directory])
+    call(program.path, [directory])
 }
 
 /// `lbctl` without any library of the host's. With the musl target where rustup can have it, else with glibc's

@@ -26,6 +26,7 @@ use std::{env, thread};
 
 use anyhow::{Context as _, anyhow, bail};
 
+use crate::cargo::Executable;
 use crate::vm::{Guest, Kernel, Outcome};
 use crate::{cargo, setup, toolchain};
 
@@ -39,6 +40,8 @@ const WITH_MODULES: &str = "with_modules";
 const WAITING: &str = "waiting";
 /// How many of those run at once.
 const WAITING_AT_ONCE: &str = "--test-threads=4";
+/// Builds all test programs, of every package, so that all tiers share what is compiled.
+const TEST_PROGRAMS: [&str; 3] = ["test", "--workspace", "--no-run"];
 /// How long one kernel may take, in emulation.
 const GUEST_TIMEOUT: Duration = Duration::from_secs(1500);
 
@@ -127,22 +130,31 @@ fn host(setting: &Setting) -> anyhow::Result<Passed> {
 /// comes and goes in namespaces too; the tarball, whose static program takes minutes to build, only by
 /// `cargo xtask dist --check`.
 fn namespaces(setting: &Setting) -> anyhow::Result<Passed> {
-    let mut cargo = setting.cargo_test();
-    cargo.args(["--package", "lb-tests", "--", "--test-threads=1", "--skip", WITH_MODULES]);
-    if setting.is_root {
-        setup::lab()?;
-        let mut waiting = setting.cargo_test();
-        waiting.args(["--package", "lb-tests", "--tests", "--", WAITING_AT_ONCE, WAITING]);
-        let results = [
-            succeed(cargo.args(["--skip", WAITING])),
-            succeed(&mut waiting),
-            crate::dist::test(setting.lbctl.clone()),
-        ];
-        results.into_iter().collect::<anyhow::Result<()>>()?;
-        return Ok(Passed::Whole);
+    // By themselves the package's dependencies would have other features: they would be compiled once more.
+    let programs = cargo::executables(&TEST_PROGRAMS)?;
+    let own = cargo::workspace().join("tests");
+    let programs: Vec<_> = programs.into_iter().filter(|program| program.package == own).collect();
+    if programs.is_empty() {
+        bail!("no test program in {}", own.display());
     }
-    succeed(cargo.args(["--skip", AS_ROOT]))?;
-    Ok(Passed::Partly("network namespaces need root".to_owned()))
+    let mut documentation = setting.cargo_test();
+    documentation.args(["--workspace", "--doc", "--", "tests/src"]);
+    let mut results = vec![succeed(&mut documentation)];
+    if !setting.is_root {
+        let without = ["--skip", AS_ROOT];
+        results.extend(programs.iter().map(|program| succeed(&mut setting.program(program, &without))));
+        results.into_iter().collect::<anyhow::Result<()>>()?;
+        return Ok(Passed::Partly("network namespaces need root".to_owned()));
+    }
+    setup::lab()?;
+    let by_itself = ["--test-threads=1", "--skip", WITH_MODULES, "--skip", WAITING];
+    results.extend(programs.iter().map(|program| succeed(&mut setting.program(program, &by_itself))));
+    let waiting = programs.iter().filter(|program| has_tests(&program.path, &[WAITING]));
+    let at_once = [WAITING_AT_ONCE, WAITING];
+    results.extend(waiting.map(|program| succeed(&mut setting.program(program, &at_once))));
+    results.push(crate::dist::test(setting.lbctl.clone()));
+    results.into_iter().collect::<anyhow::Result<()>>()?;
+    Ok(Passed::Whole)
 }
 
 /// Tier 4: the tests for every kernel, from the test programs of the host. Those that need modules, IPVS among them,
@@ -153,8 +165,9 @@ fn kernels(setting: &Setting) -> anyhow::Result<Passed> {
         // The guest sees the host's programs.
         setup::lab()?;
     }
-    let programs = cargo::executables(&["test", "--workspace", "--no-run"])?;
-    let programs: Vec<PathBuf> = programs.into_iter().filter(|program| has_tests(program)).collect();
+    let programs = cargo::executables(&TEST_PROGRAMS)?.into_iter().map(|program| program.path);
+    let programs: Vec<PathBuf> =
+        programs.filter(|program| has_tests(program, &[EVERY_KERNEL, WITH_MODULES])).collect();
     if programs.is_empty() {
         bail!("no test has `{EVERY_KERNEL}` in its name; one at least must load the program");
     }
@@ -195,14 +208,15 @@ fn trouble(kernel: Kernel, outcome: anyhow::Result<Outcome>) -> Option<String> {
     }
 }
 
-/// Does this test program have tests for every kernel? One without the standard harness has none.
-fn has_tests(program: &Path) -> bool {
+/// Does this test program have tests with one of these words in their paths? One without the standard harness has none.
+fn has_tests(program: &Path, words: &[&str]) -> bool {
     // An example runs for real whatever it is asked.
     if program.parent().is_some_and(|directory| directory.ends_with("examples")) {
         return false;
     }
     let listed = Command::new(program)
-        .args([EVERY_KERNEL, WITH_MODULES, "--list", "--format=terse"])
+        .args(words)
+        .args(["--list", "--format=terse"])
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .output();
@@ -241,6 +255,17 @@ impl Setting {
         Ok(guest)
     }
 
+    /// Runs a test program as cargo would.
+    fn program(&self, program: &Executable, arguments: &[&str]) -> Command {
+        crate::progress(&format!("     Running {}", program.path.display()));
+        let mut command = Command::new(&program.path);
+        command.args(arguments).current_dir(&program.package).env("LBCTL", &self.lbctl);
+        if self.is_ci {
+            command.env("LBCTL_REQUIRE_PRIVILEGES", "1");
+        }
+        command
+    }
+
     fn cargo_test(&self) -> Command {
         let mut cargo = cargo::command();
         cargo.args(["test", "--no-fail-fast"]).env("LBCTL", &self.lbctl);
@@ -252,9 +277,10 @@ impl Setting {
 }
 
 fn succeed(command: &mut Command) -> anyhow::Result<()> {
-    let status = command.status().context("cargo cannot be run")?;
+    let name = command.get_program().display().to_string();
+    let status = command.status().with_context(|| format!("{name} cannot be run"))?;
     if !status.success() {
-        bail!("cargo test: {status}");
+        bail!("{name}: {status}");
     }
     Ok(())
 }
