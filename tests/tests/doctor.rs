@@ -158,6 +158,66 @@ mod as_root_waiting {
         });
     }
 
+    /// What becomes of the macvlan of `use_vmac`, and of the settings that it needs, each with a remedy that works.
+    #[test]
+    fn its_remedies_mend_a_virtual_mac() {
+        isolated("as_root::its_remedies_mend_a_virtual_mac", || {
+            let lab = Lab::builder().nginx(false).up()?;
+            let vip = lab.vip(Family::V4);
+            let of = |priority| -> anyhow::Result<_> {
+                let instance = failover::instance("VI_1", 51, vip, priority, "use_vmac = true");
+                Ok(web(&lab, Family::V4, &[(Node::Web1, 1), (Node::Web2, 2)])?.append(&instance))
+            };
+            let path = |node| format!("{}/{node}.toml", lab.dir().display());
+            let (one_file, two_file) = (path(Node::Lvs1), path(Node::Lvs2));
+            let (one_words, two_words) = (["-c", &one_file], ["-c", &two_file]);
+            let one = Director::start(&lab, Node::Lvs1, &of(150)?)?;
+            failover::is(&one, "to MASTER")?;
+            failover::has(&lab, vip, Node::Lvs1, &[&one])?;
+            let two = Director::start(&lab, Node::Lvs2, &of(100)?)?;
+            failover::is(&two, "192.168.4.2 is master")?;
+
+            let (_, findings) = doctor(&lab, Node::Lvs1, &one_words)?;
+            assert_eq!(find(&findings, "vmac", "vrrp.51")?["found"], "00:00:5e:00:01:33 on eth0, up");
+            assert_eq!(find(&findings, "arp", &vip.to_string())?["severity"], "ok", "the macvlan answers");
+            let (_, findings) = doctor(&lab, Node::Lvs2, &two_words)?;
+            assert_eq!(find(&findings, "vmac", "vrrp.51")?["found"], "00:00:5e:00:01:33 on eth0, down");
+            for case in [
+                ("sysctl -qw net/ipv4/conf/vrrp.51/rp_filter=1", "rp_filter vrrp.51", "warning"),
+                ("sysctl -qw net/ipv4/conf/vrrp.51/arp_ignore=0", "arp_ignore vrrp.51", "warning"),
+                ("sysctl -qw net/ipv4/conf/eth0/arp_announce=0", "arp_announce eth0", "warning"),
+            ] {
+                breaks(&lab, Node::Lvs1, &one_words, case)?;
+            }
+            // And hosts do not learn the address any more.
+            let asks = || -> anyhow::Result<bool> {
+                lab.exec(Node::Client, ["ip", "neighbour", "flush", "dev", "eth0"])?;
+                let probe = ["arping", "-c", "1", "-w", "1", "-I", "eth0", &vip.to_string()];
+                Ok(lab.exec(Node::Client, probe).is_ok())
+            };
+            anyhow::ensure!(asks()?);
+            lab.exec(Node::Lvs1, ["sysctl", "-qw", "net/ipv4/conf/all/arp_filter=1"])?;
+            anyhow::ensure!(!asks()?, "the kernel answers all the same");
+            lab.exec(Node::Lvs1, ["sysctl", "-qw", "net/ipv4/conf/all/arp_filter=0"])?;
+            let filter = ("sysctl -qw net/ipv4/conf/all/arp_filter=1", "arp_filter vrrp.51", "error");
+            breaks(&lab, Node::Lvs1, &one_words, filter)?;
+            anyhow::ensure!(asks()?);
+            let raised = ("ip link set dev vrrp.51 up", "vmac vrrp.51", "error");
+            breaks(&lab, Node::Lvs2, &two_words, raised)?;
+
+            // Before the start: the name is taken.
+            two.down()?;
+            let (_, findings) = doctor(&lab, Node::Lvs2, &two_words)?;
+            assert_eq!(find(&findings, "vmac", "vrrp.51")?["found"], "`lbctl up` makes it on eth0");
+            let taken = ("ip link add vrrp.51 type veth peer name other", "vmac vrrp.51", "error");
+            breaks(&lab, Node::Lvs2, &two_words, taken)?;
+            let other = "ip link add vrrp.51 link eth0 address 02:00:00:00:00:07 type macvlan mode private";
+            breaks(&lab, Node::Lvs2, &two_words, (other, "vmac vrrp.51", "error"))?;
+            one.down()?;
+            lab.down()
+        });
+    }
+
     /// A real server's packet filter.
     #[test]
     fn its_remedies_mend_a_real_server() {

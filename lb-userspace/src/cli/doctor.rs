@@ -7,12 +7,19 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use hyper::Method;
 
 use super::{ConfigArgs, InstanceArgs};
 use crate::config::Config;
+use crate::config::vrrp::VrrpInstance;
+use crate::director::client;
+use crate::director::instance::Instance;
 use crate::director::lock::Lock;
+use crate::doctor::facts::VirtualMac;
 use crate::doctor::{self, Asked, Report};
 use crate::realserver;
+use crate::vrrp::machine::State;
+use crate::vrrp::status::VrrpStatus;
 
 /// Look for whatever keeps this host from working well as a director or as a real server, and say what to do.
 ///
@@ -59,18 +66,44 @@ pub(super) async fn run(args: &DoctorArgs, out: &mut impl Write) -> anyhow::Resu
 async fn director(args: &DoctorArgs) -> anyhow::Result<Report> {
     let config = Config::load(&args.config.config)?;
     let vips: Vec<IpAddr> = config.vips().into_iter().collect();
+    let is_up = Lock::is_held(&args.instance.instance);
     let real = config.virtual_servers.iter().flat_map(|server| &server.real_servers);
     let asked = Asked {
         interfaces: config.director.interfaces.clone(),
         vips: vips.clone(),
         real_servers: real.map(|server| server.address).collect(),
         has_vrrp: !config.vrrp.instances.is_empty(),
-        is_up: Lock::is_held(&args.instance.instance),
+        virtual_macs: virtual_macs(&config),
+        mastered: if is_up { mastered(&args.instance.instance).await } else { None },
+        is_up,
         is_silent: args.silent,
         ..Asked::default()
     };
     let facts = doctor::gather(&asked).await?;
     Ok(Report::new("director", doctor::director(&facts, &vips)))
+}
+
+/// The instances with a virtual MAC.
+fn virtual_macs(config: &Config) -> Vec<VirtualMac> {
+    let vips = config.vips();
+    let one = |instance: &VrrpInstance| {
+        Some(VirtualMac {
+            instance: instance.name.clone(),
+            interface: instance.virtual_mac.as_ref()?.interface.clone(),
+            base: instance.interface.clone(),
+            mac: instance.mac()?,
+            is_ipv6: instance.is_ipv6(),
+            is_balanced: instance.addresses().any(|own| vips.contains(&own.address)),
+        })
+    };
+    config.vrrp.instances.iter().filter_map(one).collect()
+}
+
+/// The instances that the running director is master of; `None` if it does not answer.
+async fn mastered(instance: &Instance) -> Option<BTreeSet<String>> {
+    let status: VrrpStatus = client::call(&instance.socket(), Method::GET, "/v1/vrrp").await.ok()?;
+    let masters = status.instances.into_iter().filter(|instance| instance.state == State::Master.name());
+    Some(masters.map(|instance| instance.name).collect())
 }
 
 async fn real_server(args: &DoctorArgs) -> anyhow::Result<Report> {

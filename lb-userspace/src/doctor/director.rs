@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::facts::{ArpFacts, Facts, InterfaceFacts, NextHopFacts, Way};
-use super::{Finding, Severity, firewall};
+use super::{Finding, Severity, firewall, virtual_mac};
 use crate::director::preflight::{OLDEST_KERNEL, kernel_is_new_enough};
 use crate::net::colons;
 
@@ -26,6 +26,7 @@ pub fn director(facts: &Facts, vips: &[IpAddr]) -> Vec<Finding> {
         findings.extend(vlan(interface));
         findings.extend(queues(facts, interface));
     }
+    findings.extend(virtual_mac::all(facts));
     findings.extend(mtu(facts));
     findings.extend(facts.next_hops.iter().map(next_hop));
     findings.extend(facts.arp.iter().map(arp));

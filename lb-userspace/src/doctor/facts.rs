@@ -33,6 +33,8 @@ pub struct Facts {
     pub has_vrrp: bool,
     /// Ports that clients connect to.
     pub ports: Vec<u16>,
+    /// Of instances with a virtual MAC.
+    pub virtual_macs: Vec<VirtualMacFacts>,
     /// What [`crate::realserver::status`] says, on a real server.
     pub items: Vec<crate::realserver::Item>,
 }
@@ -102,6 +104,72 @@ pub struct ArpFacts {
     pub is_here: bool,
     /// The MACs of those that answered, this host not among them; each once.
     pub answers: Vec<[u8; 6]>,
+}
+
+/// An instance with a virtual MAC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VirtualMacFacts {
+    /// The instance.
+    pub wanted: VirtualMac,
+    /// Whether this director is master of it; `None` if that is not known.
+    pub is_master: Option<bool>,
+    /// Whether the interface below is there.
+    pub has_base: bool,
+    /// Where its frames arrive, if no program sees them there though virtual servers have its addresses.
+    pub without_program: Option<String>,
+    /// The interface of the macvlan's name.
+    pub device: Option<DeviceFacts>,
+    /// Whether the kernel can make a macvlan; `None` if it was not asked.
+    pub can_be_made: Option<bool>,
+    /// What the macvlan and the interface below need, and have.
+    pub settings: Vec<SettingFacts>,
+}
+
+/// An instance with a virtual MAC, as it is configured.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VirtualMac {
+    /// The instance's name.
+    pub instance: String,
+    /// The macvlan's name.
+    pub interface: String,
+    /// The interface below it.
+    pub base: String,
+    /// The virtual MAC.
+    pub mac: [u8; 6],
+    /// Whether its addresses are IPv6.
+    pub is_ipv6: bool,
+    /// Whether a virtual server has one of its addresses.
+    pub is_balanced: bool,
+}
+
+/// An interface that should be a macvlan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceFacts {
+    /// The kind of a virtual device, else "a card".
+    pub kind: String,
+    /// The name of the interface below it.
+    pub base: Option<String>,
+    /// Its Ethernet address.
+    pub mac: Option<[u8; 6]>,
+    /// Whether it is up.
+    pub is_up: bool,
+}
+
+/// A setting of the kernel for one interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingFacts {
+    /// The file's directory below `/proc/sys`: `net/ipv4/conf`.
+    pub directory: &'static str,
+    /// The interface.
+    pub interface: String,
+    /// The file's name.
+    pub key: &'static str,
+    /// What it should be.
+    pub wanted: u32,
+    /// What it is; `None` if there is none of this name.
+    pub found: Option<u32>,
+    /// The same of `all`.
+    pub found_of_all: Option<u32>,
 }
 
 /// A packet filter: `nft` or `iptables-save`, as it lists itself.

@@ -1,5 +1,7 @@
 //! Finds the facts. Reads /proc, /sys and netlink, runs the packet filters' own listings, and sends ARP probes.
 
+mod virtual_macs;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
@@ -11,7 +13,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::arp;
-use super::facts::{ArpFacts, Facts, Filter, InterfaceFacts, NextHopFacts, Way};
+use super::facts::{ArpFacts, Facts, Filter, InterfaceFacts, NextHopFacts, VirtualMac, Way};
 use crate::director::preflight::missing_capabilities;
 use crate::net::ethtool;
 use crate::net::neighbours::{Neighbours, Resolution};
@@ -30,6 +32,10 @@ pub struct Asked {
     pub ports: Vec<u16>,
     /// Whether VRRP runs.
     pub has_vrrp: bool,
+    /// Instances with a virtual MAC.
+    pub virtual_macs: Vec<VirtualMac>,
+    /// Instances that this director is master of; `None` if that is not known.
+    pub mastered: Option<BTreeSet<String>>,
     /// Whether the director is up.
     pub is_up: bool,
     /// Send nothing.
@@ -72,8 +78,9 @@ pub async fn gather(asked: &Asked) -> anyhow::Result<Facts> {
         next_hops: next_hops(&asked.real_servers, &links).await?,
         arp: match asked.is_silent {
             true => Vec::new(),
-            false => who_answers(&netlink, asked, &wanted, &addresses).await?,
+            false => who_answers(&netlink, asked, (&wanted, &links), &addresses).await?,
         },
+        virtual_macs: virtual_macs::find(asked, &netlink, &links).await,
         interfaces,
         filters: filters().await,
         is_clock_synchronised: clock().await,
@@ -153,7 +160,7 @@ async fn next_hops(wanted: &BTreeSet<IpAddr>, links: &[Link]) -> anyhow::Result<
 async fn who_answers(
     netlink: &Netlink,
     asked: &Asked,
-    interfaces: &[&Link],
+    (interfaces, links): (&[&Link], &[Link]),
     addresses: &[Address],
 ) -> anyhow::Result<Vec<ArpFacts>> {
     let mut by_interface: BTreeMap<u32, Vec<Ipv4Addr>> = BTreeMap::new();
@@ -183,23 +190,26 @@ async fn who_answers(
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => continue,
             Err(error) => return Err(error).with_context(|| format!("ARP on {}", link.name)),
         };
-        facts.extend(
-            answers.into_iter().map(|(address, answers)| ArpFacts {
+        facts.extend(answers.into_iter().map(|(address, answers)| {
+            ArpFacts {
                 is_here: addresses
                     .iter()
-                    .any(|own| own.address == IpAddr::V4(address) && is_answered(own, interfaces)),
+                    .any(|own| own.address == IpAddr::V4(address) && is_answered(own, interfaces, links)),
                 address: address.into(),
                 interface: link.name.clone(),
                 answers,
-            }),
-        );
+            }
+        }));
     }
     Ok(facts)
 }
 
-/// Is this address on an interface, and not hidden on `lo` by `arp_ignore`?
-fn is_answered(own: &Address, interfaces: &[&Link]) -> bool {
-    if interfaces.iter().any(|link| link.index == own.ifindex) {
+/// Is this address on an interface or on a macvlan upon it, and not hidden on `lo` by `arp_ignore`?
+fn is_answered(own: &Address, interfaces: &[&Link], links: &[Link]) -> bool {
+    let is_asked = |index: u32| interfaces.iter().any(|link| link.index == index);
+    let is_macvlan = |link: &Link| link.kind.as_deref() == Some("macvlan") && link.up;
+    let upon = links.iter().find(|link| link.index == own.ifindex && is_macvlan(link));
+    if is_asked(own.ifindex) || upon.and_then(|link| link.lower).is_some_and(is_asked) {
         return true;
     }
     let ignore = |name: &str| number(format!("/proc/sys/net/ipv4/conf/{name}/arp_ignore")).unwrap_or(0);

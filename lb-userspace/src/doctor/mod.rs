@@ -12,6 +12,7 @@ mod gather;
 mod realserver;
 #[cfg(test)]
 mod tests;
+mod virtual_mac;
 
 use std::io::{self, Write};
 

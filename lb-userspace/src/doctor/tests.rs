@@ -1,6 +1,9 @@
 use std::net::IpAddr;
 
-use super::facts::{ArpFacts, Facts, Filter, InterfaceFacts, NextHopFacts, Way};
+use super::facts::{
+    ArpFacts, DeviceFacts, Facts, Filter, InterfaceFacts, NextHopFacts, SettingFacts, VirtualMac,
+    VirtualMacFacts, Way,
+};
 use super::*;
 
 const VIP: [u8; 4] = [192, 168, 4, 15];
@@ -138,6 +141,167 @@ fn everything_that_is_wrong_with_a_director_is_found() {
     let mut down = healthy();
     (down.is_up, down.interfaces[0].xdp) = (false, None);
     assert_eq!(wrong(&director(&down, &vips())), []);
+}
+
+/// A master with a virtual MAC that has nothing wrong with it.
+fn with_virtual_mac() -> Facts {
+    let setting = |interface: &str, key, value| SettingFacts {
+        directory: "net/ipv4/conf",
+        interface: interface.to_owned(),
+        key,
+        wanted: value,
+        found: Some(value),
+        found_of_all: Some(0),
+    };
+    let (device, base, mac) = ("vrrp.51".to_owned(), "eth0".to_owned(), [0, 0, 0x5e, 0, 1, 51]);
+    let instance = VirtualMacFacts {
+        settings: vec![
+            setting(&device, "arp_ignore", 1),
+            setting(&device, "arp_filter", 0),
+            setting(&device, "rp_filter", 2),
+            setting(&base, "arp_ignore", 1),
+            setting(&base, "arp_announce", 2),
+        ],
+        device: Some(DeviceFacts {
+            kind: "macvlan".to_owned(),
+            base: Some(base.clone()),
+            mac: Some(mac),
+            is_up: true,
+        }),
+        wanted: VirtualMac {
+            instance: "VI_1".to_owned(),
+            interface: device,
+            base,
+            mac,
+            is_ipv6: false,
+            is_balanced: true,
+        },
+        is_master: Some(true),
+        has_base: true,
+        without_program: None,
+        can_be_made: None,
+    };
+    Facts { virtual_macs: vec![instance], has_vrrp: true, ..healthy() }
+}
+
+#[test]
+fn everything_that_is_wrong_with_a_virtual_mac_is_found() {
+    fn device(facts: &mut Facts) -> &mut DeviceFacts {
+        facts.virtual_macs[0].device.as_mut().unwrap()
+    }
+    fn of_all(facts: &mut Facts, index: usize, value: u32) {
+        facts.virtual_macs[0].settings[index].found_of_all = Some(value);
+    }
+    fn own(facts: &mut Facts, index: usize, value: u32) {
+        facts.virtual_macs[0].settings[index].found = Some(value);
+    }
+    let delete = "ip link delete dev vrrp.51";
+    let cases: &[(Spoil, &str, Severity, &str)] = &[
+        (
+            |facts| {
+                facts.virtual_macs[0].device = None;
+                facts.virtual_macs[0].can_be_made = Some(false);
+            },
+            "vmac vrrp.51",
+            Severity::Error,
+            "modprobe macvlan",
+        ),
+        (|facts| facts.virtual_macs[0].device = None, "vmac vrrp.51", Severity::Error, "lbctl reload"),
+        (
+            |facts| {
+                facts.virtual_macs[0].device = None;
+                facts.virtual_macs[0].has_base = false;
+            },
+            "vmac vrrp.51",
+            Severity::Error,
+            "make eth0",
+        ),
+        (|facts| device(facts).kind = "dummy".to_owned(), "vmac vrrp.51", Severity::Error, delete),
+        (|facts| device(facts).base = Some("eth1".to_owned()), "vmac vrrp.51", Severity::Error, delete),
+        (|facts| device(facts).mac = Some([2; 6]), "vmac vrrp.51", Severity::Error, delete),
+        (|facts| device(facts).is_up = false, "vmac vrrp.51", Severity::Error, "ip link set dev vrrp.51 up"),
+        (
+            |facts| facts.virtual_macs[0].is_master = Some(false),
+            "vmac vrrp.51",
+            Severity::Error,
+            "ip link set dev vrrp.51 down",
+        ),
+        (
+            |facts| facts.virtual_macs[0].without_program = Some("eth0".to_owned()),
+            "vmac eth0",
+            Severity::Error,
+            "`interfaces`",
+        ),
+        (
+            |facts| own(facts, 0, 0),
+            "arp_ignore vrrp.51",
+            Severity::Warning,
+            "sysctl -w net/ipv4/conf/vrrp.51/arp_ignore=1",
+        ),
+        (
+            |facts| own(facts, 1, 1),
+            "arp_filter vrrp.51",
+            Severity::Error,
+            "sysctl -w net/ipv4/conf/vrrp.51/arp_filter=0",
+        ),
+        (
+            |facts| of_all(facts, 1, 1),
+            "arp_filter vrrp.51",
+            Severity::Error,
+            "sysctl -w net/ipv4/conf/all/arp_filter=0",
+        ),
+        (
+            |facts| {
+                own(facts, 2, 0);
+                of_all(facts, 2, 1);
+            },
+            "rp_filter vrrp.51",
+            Severity::Warning,
+            "sysctl -w net/ipv4/conf/vrrp.51/rp_filter=2",
+        ),
+        (|facts| own(facts, 3, 0), "arp_ignore eth0", Severity::Warning, "net/ipv4/conf/eth0/arp_ignore=1"),
+        (
+            |facts| own(facts, 4, 1),
+            "arp_announce eth0",
+            Severity::Warning,
+            "net/ipv4/conf/eth0/arp_announce=2",
+        ),
+    ];
+    assert_eq!(wrong(&director(&with_virtual_mac(), &vips())), []);
+    for (spoil, what, severity, remedy) in cases {
+        let mut facts = with_virtual_mac();
+        spoil(&mut facts);
+        let findings = director(&facts, &vips());
+        assert_eq!(wrong(&findings), [((*what).to_owned(), *severity)]);
+        let finding = findings.iter().find(|finding| finding.severity == *severity).unwrap();
+        assert!(finding.remedy.as_ref().unwrap().contains(remedy), "{finding:?}");
+    }
+    // As it is on a director that is not up, on a backup, on one that does not answer, and by the settings of `all`.
+    let fine: &[Spoil] = &[
+        |facts| {
+            (facts.is_up, facts.interfaces[0].xdp) = (false, None);
+            facts.virtual_macs[0].device = None;
+        },
+        |facts| (facts.virtual_macs[0].is_master, device(facts).is_up) = (Some(false), false),
+        |facts| (facts.virtual_macs[0].is_master, device(facts).is_up) = (None, false),
+        |facts| {
+            own(facts, 2, 0);
+            own(facts, 3, 0);
+            of_all(facts, 3, 2);
+        },
+    ];
+    for change in fine {
+        let mut facts = with_virtual_mac();
+        change(&mut facts);
+        assert_eq!(wrong(&director(&facts, &vips())), []);
+    }
+    // What is below two macvlans is told once.
+    let mut two = with_virtual_mac();
+    two.virtual_macs.push(two.virtual_macs[0].clone());
+    for instance in &mut two.virtual_macs {
+        instance.settings[4].found = Some(0);
+    }
+    assert_eq!(wrong(&director(&two, &vips())), [("arp_announce eth0".to_owned(), Severity::Warning)]);
 }
 
 #[test]

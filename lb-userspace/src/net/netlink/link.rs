@@ -195,6 +195,23 @@ impl Netlink {
         self.change(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL, &operation).await
     }
 
+    /// Whether the kernel can make macvlans, if need be by a module that it loads; `None` if it does not say.
+    ///
+    /// Asks for one without a device below, which is refused, but for another reason where there is no such kind
+    /// (`macvlan_common_newlink`).
+    pub async fn knows_macvlan(&self) -> Option<bool> {
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::MacVlan)]));
+        let flags = NLM_F_CREATE | NLM_F_EXCL;
+        let refused =
+            self.change(RouteNetlinkMessage::NewLink(message), flags, "ask for macvlan").await.err()?;
+        match refused.errno()? {
+            libc::EINVAL => Some(true),
+            libc::EOPNOTSUPP => Some(false),
+            _ => None,
+        }
+    }
+
     /// Sets a device up (`IFF_UP`).
     ///
     /// # Errors

@@ -49,6 +49,8 @@ fn privileged_a_macvlan_is_private_and_its_address_brings_no_route() {
         let netlink = Netlink::open().unwrap();
         let d0 = netlink.link_by_name("d0").await.unwrap().unwrap().index;
         let mac = [0, 0, 0x5e, 0, 1, 51];
+        assert_eq!(netlink.knows_macvlan().await, Some(true));
+        assert_eq!(netlink.links().await.unwrap().len(), 2, "asking makes none");
         netlink.add_private_macvlan("vrrp.51", d0, mac).await.unwrap();
         let again = netlink.add_private_macvlan("vrrp.51", d0, mac).await;
         assert_eq!(again.unwrap_err().errno(), Some(libc::EEXIST));

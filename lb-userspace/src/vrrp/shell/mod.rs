@@ -22,7 +22,7 @@ mod realtime;
 pub(crate) mod record;
 mod runner;
 mod settings;
-mod settle;
+pub(crate) mod settle;
 mod sockets;
 pub(crate) mod track;
 pub(crate) mod undo;

@@ -67,7 +67,7 @@ impl Holder {
         self.record_devices(kept);
         let of_ipv4 = self.devices.iter().filter(|device| !device.is_ipv6);
         let needed: BTreeSet<String> =
-            of_ipv4.flat_map(|device| settle::of_base(&device.base)).map(|(path, _)| path).collect();
+            of_ipv4.flat_map(|device| settle::OF_BASE.map(|setting| setting.path(&device.base))).collect();
         let (kept, gone): (Vec<_>, Vec<_>) = {
             let held = self.shared.borrow().record.settings.clone();
             held.into_iter().partition(|held| needed.contains(&held.path))
@@ -145,8 +145,9 @@ impl Holder {
     }
 
     fn settle_device(&self, device: &Device) -> Result<(), String> {
-        for (path, value) in settle::of_device(&device.name, device.is_ipv6) {
-            match sysctl::write(&path, value) {
+        for setting in settle::of_device(device.is_ipv6) {
+            let path = setting.path(&device.name);
+            match sysctl::write(&path, &setting.value.to_string()) {
                 // A kernel without IPv6 has none of these.
                 Err(_absent) if path.starts_with("net/ipv6") && sysctl::read(&path).is_err() => {}
                 written => written.map_err(|error| format!("/proc/sys/{path}: {error}"))?,
