@@ -134,7 +134,9 @@ pub struct Handle {
 pub struct Ended;
 
 impl Handle {
-    /// Starts both threads, in the caller's network namespace, and on the current runtime what looks after tracked things. `record` is the file of what was put on the host.
+    /// Starts both threads, in the caller's network namespace, and on the current runtime what looks after tracked things.
+    /// `record` is the file of what was put on the host. The calling thread, whose tables the addresses wait for, is
+    /// favoured from now on.
     ///
     /// # Errors
     /// A thread or its runtime cannot be made.
@@ -151,6 +153,10 @@ impl Handle {
                 tracing::error!("virtual addresses are not kept: {error:#}");
             }
         })?;
+        // The threads have said by now if it may not be.
+        if let Err(error) = realtime::favour() {
+            tracing::debug!("the tables' thread is not favoured: {error}");
+        }
         let observers = Observers::start(config, &Observer(messages.clone()));
         let config = config.clone();
         spawn("vrrp", PROTOCOL_PRECEDENCE, move |has_precedence| async move {
