@@ -24,8 +24,10 @@ pub const FAST: &str = "version = 3\nadvert_interval = \"100ms\"";
 
 /// A request of a [`Probe`] that takes longer has failed.
 const LIMIT: Duration = Duration::from_millis(40);
-/// Between two requests of a [`Probe`].
-const PAUSE: Duration = Duration::from_millis(4);
+/// Between two requests of one thread of a [`Probe`].
+const PAUSE: Duration = Duration::from_millis(10);
+/// Of a [`Probe`].
+const THREADS: usize = 4;
 
 /// What `tcpdump` hears of ARP and VRRP on a node's `eth0`, with the kernel's time of each packet.
 #[derive(Debug)]
@@ -104,13 +106,13 @@ fn mac(lab: &Lab, node: Node) -> anyhow::Result<String> {
     Ok(mac.map(|byte| format!("{byte:02x}")).join(":"))
 }
 
-/// A client that opens a new connection every few milliseconds, and gives each up at once.
+/// A client that opens a new connection every few milliseconds, and gives each up soon.
 #[derive(Debug)]
 pub struct Probe {
     is_stopping: Arc<AtomicBool>,
     /// When a request was answered.
     answered: Arc<Mutex<Vec<Instant>>>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Probe {
@@ -121,25 +123,31 @@ impl Probe {
     pub fn start(address: SocketAddr) -> anyhow::Result<Self> {
         let (is_stopping, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::default()));
         let (inside, entered) = mpsc::channel();
-        let (stop, answers): (_, Arc<Mutex<Vec<Instant>>>) =
-            (Arc::clone(&is_stopping), Arc::clone(&answered));
-        let thread = thread::spawn(move || {
-            let result = netns::enter_here(Node::Client.name());
-            let is_inside = result.is_ok();
-            if inside.send(result).is_ok() && is_inside {
-                while !stop.load(Ordering::Relaxed) {
-                    let deadline = Instant::now() + LIMIT;
-                    let answer = Connection::open(address, deadline)
-                        .and_then(|mut connection| connection.get("/", true, deadline));
-                    if answer.is_ok_and(|response| response.status == 200) {
-                        answers.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
+        let one = |_| {
+            let inside = inside.clone();
+            let (stop, answers): (_, Arc<Mutex<Vec<Instant>>>) =
+                (Arc::clone(&is_stopping), Arc::clone(&answered));
+            thread::spawn(move || {
+                let result = netns::enter_here(Node::Client.name());
+                let is_inside = result.is_ok();
+                if inside.send(result).is_ok() && is_inside {
+                    while !stop.load(Ordering::Relaxed) {
+                        let deadline = Instant::now() + LIMIT;
+                        let answer = Connection::open(address, deadline)
+                            .and_then(|mut connection| connection.get("/", true, deadline));
+                        if answer.is_ok_and(|response| response.status == 200) {
+                            answers.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
+                        }
+                        thread::sleep(PAUSE);
                     }
-                    thread::sleep(PAUSE);
                 }
-            }
-        });
-        entered.recv().context("the probe ended at once")??;
-        Ok(Self { is_stopping, answered, thread: Some(thread) })
+            })
+        };
+        let probe = Self { threads: (0..THREADS).map(one).collect(), is_stopping, answered };
+        for _ in &probe.threads {
+            entered.recv().context("the probe ended at once")??;
+        }
+        Ok(probe)
     }
 
     /// Waits for so many more answers; false if that takes too long.
@@ -156,7 +164,7 @@ impl Probe {
     /// The probe panicked.
     pub fn longest_gap(mut self, since: Instant) -> anyhow::Result<Duration> {
         self.is_stopping.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             thread.join().map_err(|cause| anyhow!("the probe panicked: {cause:?}"))?;
         }
         let answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
