@@ -10,7 +10,7 @@ mod as_root_waiting {
         Configuration, Director, VirtualServer, patience, run_lbctl, start_real_servers,
     };
     use lb_tests::failover::{FAST, VIP, Wire, gets, has, instance, is, wall_clock};
-    use lb_tests::{Family, Lab, Load, LoadPlan, Node, Process, isolated, wait_until};
+    use lb_tests::{Family, Lab, Load, LoadPlan, LoadReport, Node, Process, isolated, wait_until};
 
     fn real(lab: &Lab, node: Node) -> anyhow::Result<IpAddr> {
         lab.address(node, Family::V4).with_context(|| format!("{node} is not in the lab"))
@@ -137,6 +137,57 @@ mod as_root_waiting {
     fn connections_placed_by_mh_survive_the_director() {
         isolated("as_root_waiting::connections_placed_by_mh_survive_the_director", || {
             open_connections("mh", "mh-port")
+        });
+    }
+
+    /// Requests on new connections to two real servers while the VIP is handed over ten times: by a release on each
+    /// director in turn, or by a release and a take on one.
+    fn hand_over(scheduler: &'static str, options: &str, takes: bool) -> anyhow::Result<LoadReport> {
+        let lab = Lab::builder().up()?;
+        let server = [Node::Web1, Node::Web2].into_iter().try_fold(
+            VirtualServer::new(lab.web(Family::V4)).scheduler(scheduler).option(options),
+            |server, node| anyhow::Ok(server.real_server(real(&lab, node)?, 1)),
+        )?;
+        let (one, two) = pair(&lab, &server)?;
+        let load = Load::start(&lab, Node::Client, LoadPlan::new(lab.web(Family::V4)))?;
+        let back = if takes { (Node::Lvs1, "take") } else { (Node::Lvs2, "release") };
+        let orders = [(Node::Lvs1, "release", Node::Lvs2), (back.0, back.1, Node::Lvs1)];
+        for (at, order, next) in orders.into_iter().cycle().take(10) {
+            ensure!(load.pass(100, patience(20)), "{:?}", load.so_far());
+            let switched = run_lbctl(&lab, at, ["vrrp", order, "VI_1"])?;
+            ensure!(switched.status.success(), "{switched:?}");
+            has(&lab, VIP, next, &[&one, &two])?;
+        }
+        ensure!(load.pass(100, patience(20)), "{:?}", load.so_far());
+        // And a clean stop.
+        one.down()?;
+        has(&lab, VIP, Node::Lvs2, &[&two])?;
+        ensure!(load.pass(100, patience(20)), "{:?}", load.so_far());
+        let report = load.stop()?;
+        eprintln!("{scheduler}: {} of {} requests failed", report.failed, report.ok + report.failed);
+        lab.down()?;
+        Ok(report)
+    }
+
+    /// A director that hands over places what begins then as the next one will place its packets.
+    #[test]
+    fn a_release_costs_no_request_to_two_real_servers() {
+        isolated("as_root::a_release_costs_no_request_to_two_real_servers", || {
+            for scheduler in ["wrr", "lc"] {
+                let report = hand_over(scheduler, "", false)?;
+                ensure!(report.failed == 0 && report.by_server.len() == 2, "{report:?}");
+            }
+            Ok(())
+        });
+    }
+
+    /// Both directors compute the same real server always.
+    #[test]
+    fn no_switch_costs_a_request_with_mh() {
+        isolated("as_root::no_switch_costs_a_request_with_mh", || {
+            let report = hand_over("mh", "scheduler_flags = [\"mh-port\"]", true)?;
+            ensure!(report.failed == 0 && report.by_server.len() == 2, "{report:?}");
+            Ok(())
         });
     }
 

@@ -253,7 +253,8 @@ fn schedule<'t, K: Sticky, T: Tables>(
         may_connect(tables, service, flow)?;
     }
     let claimed = opens != State::NONE && candidate.claim();
-    let counted = settings.flags.load() & Settings::COUNTED != 0;
+    let flags = settings.flags.load();
+    let counted = flags & Settings::COUNTED != 0;
     if claimed
         && counted
         && let Some(old) = candidate.overwritten()
@@ -262,10 +263,10 @@ fn schedule<'t, K: Sticky, T: Tables>(
         tables.weigh(old.to_word(), -1);
     }
     // Where entries are evicted the hash places newcomers too: this one's entry may be gone when its next
-    // packet comes, which then finds the same place.
+    // packet comes, which then finds the same place. So will another director.
     let turn = if !starts {
         Turn::HAS
-    } else if claimed && !candidate.crowded() {
+    } else if claimed && !candidate.crowded() && flags & Settings::HANDING_OVER == 0 {
         Turn::NEXT
     } else {
         Turn::WOULD

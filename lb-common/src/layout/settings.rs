@@ -65,6 +65,9 @@ impl Settings {
     pub const EXPIRE_QUIESCENT: u64 = 16;
     /// Some real server is reached by full NAT, so what is for no virtual server may be for a lease.
     pub const FULL_NAT: u64 = 32;
+    /// Another director will soon have the packets of what begins now, and no entry: it is placed by its hash, on which
+    /// all agree.
+    pub const HANDING_OVER: u64 = 64;
 }
 
 /// An interface the program is attached to. An all-zero element is an empty slot.

@@ -66,6 +66,11 @@ impl Failover {
         instances.filter_map(|it| Some((*self.bases.get(&it.interface)?, it.mac()?))).collect()
     }
 
+    /// Whether new connections will soon be another director's: also those that still come where addresses were.
+    fn hands_over(&self) -> bool {
+        self.carried.hands_over || self.lingering.values().any(|since| since.elapsed() < LINGER)
+    }
+
     /// Waits until VRRP has changed something.
     pub(super) async fn changed(&mut self) -> Option<News> {
         match &mut self.handle {
@@ -220,6 +225,7 @@ impl Director {
         let elsewhere = self.failover.elsewhere(self.config());
         let virtual_macs = self.failover.virtual_macs(self.config());
         place_virtual_macs(self.tables().settings(), &virtual_macs);
+        standby::agree(self.tables(), self.failover.hands_over());
         match standby::mark(self.tables(), &elsewhere) {
             Ok(0) => {}
             Ok(count) => {
@@ -308,6 +314,8 @@ impl Director {
     /// Hands everything over and takes the addresses off the host.
     pub(super) async fn stop_vrrp(&mut self) {
         if let Some(mut handle) = self.failover.handle.take() {
+            // Nobody follows what is carried any more.
+            standby::agree(self.tables(), true);
             handle.stop().await;
             for news in handle.remaining_news() {
                 self.notify_vrrp(&news);

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use lb_common::admission::Rate;
 use lb_common::layout::{
     Answers, Destination, DestinationRef, Identity, Method, NextHop, Owner, RING_HEADER, RingPlace, Rules,
-    Schedule, SchedulerCode, Service,
+    Schedule, SchedulerCode, Service, Settings,
 };
 use lb_common::sched::Progress;
 use lb_common::word::Word;
@@ -93,7 +93,7 @@ pub struct Applied {
     pub locality_left: BTreeMap<u16, RingPlace>,
     /// Networks that are let in or kept out.
     pub networks: Networks,
-    /// The flags of the settings.
+    /// The flags of the settings, but for that of a fail-over.
     pub flags: u64,
     /// Destinations of services that are no more, by id.
     pub orphans: Vec<AppliedServer>,
@@ -184,7 +184,7 @@ impl Applied {
             answers: answers.collect(),
             sources: super::sources::read(store),
             networks,
-            flags: store.settings().flags.load(),
+            flags: store.settings().flags.load() & !Settings::HANDING_OVER,
             orphans: by_service.into_values().flatten().collect(),
             service_ids,
             free,

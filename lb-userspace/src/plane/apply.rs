@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use lb_common::layout::{
-    Destination, DestinationRef, Identity, Method, NextHop, Owner, RING_HEADER, Virtual, mac_word,
+    Destination, DestinationRef, Identity, Method, NextHop, Owner, RING_HEADER, Settings, Virtual, mac_word,
 };
 use lb_common::net::{Be16, Be128, MacAddress};
 
@@ -182,7 +182,10 @@ fn take<S: Store>(store: &mut S, step: &Step, hops: &Hops) -> Result<(), StoreEr
         Step::Network { schedule, network, listing } => {
             store.set_network(*schedule, *network, *listing)?;
         }
-        Step::Flags(flags) => store.settings().flags.store(*flags),
+        Step::Flags(flags) => {
+            let kept = store.settings().flags.load() & Settings::HANDING_OVER;
+            store.settings().flags.store(*flags | kept);
+        }
     }
     Ok(())
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use lb_common::layout::Service;
+use lb_common::layout::{Service, Settings};
 
 use super::store::{Store, StoreError, insert_service, virtual_servers};
 
@@ -28,6 +28,15 @@ pub fn mark<S: Store>(store: &S, elsewhere: &BTreeSet<IpAddr>) -> Result<usize, 
         insert_service(store, key, *service)?;
     }
     Ok(changes.len())
+}
+
+/// New connections are placed as the next director will place their packets, or by turns again.
+pub fn agree<S: Store>(store: &S, hands_over: bool) {
+    let flags = store.settings().flags.load();
+    let new = if hands_over { flags | Settings::HANDING_OVER } else { flags & !Settings::HANDING_OVER };
+    if new != flags {
+        store.settings().flags.store(new);
+    }
 }
 
 #[cfg(test)]

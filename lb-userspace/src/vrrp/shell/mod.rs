@@ -83,6 +83,8 @@ pub struct Carried {
     pub here: BTreeSet<IpAddr>,
     /// All that instances have, here or elsewhere.
     pub all: BTreeSet<IpAddr>,
+    /// Whether some of them will soon be another director's, because this one hands them over.
+    pub hands_over: bool,
 }
 
 /// Something that others want to know of.

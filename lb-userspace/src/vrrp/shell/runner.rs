@@ -25,13 +25,16 @@ use super::track::Tracking;
 use super::{Carried, Message, News};
 use crate::config::vrrp::{SyncGroup, VirtualAddress, Vrrp};
 use crate::net::frames::Frames;
-use crate::vrrp::machine::{Action, Event, Report, State};
+use crate::vrrp::machine::{Action, Event, Hand, Report, State};
 use crate::vrrp::packet::Check;
 use crate::vrrp::status::{GroupStatus, VrrpStatus};
 use crate::vrrp::sync::{GroupId, InstanceId, Output, Routers};
 
 /// How long packets are served after another director was heard at the end: its adverts come before its announcement.
 const ANNOUNCEMENT: Duration = Duration::from_millis(200);
+/// How long before priority 0 newcomers are placed as the next director will place their packets: the requests that are
+/// under way then have mostly ended.
+const AGREEMENT: Duration = Duration::from_millis(500);
 /// How long an end waits for another director to take over, at most.
 const HANDOVER: Duration = Duration::from_secs(3);
 
@@ -60,6 +63,8 @@ pub(super) struct Runner {
     /// By interface and reason.
     refused: BTreeMap<String, BTreeMap<&'static str, u64>>,
     refused_told: BTreeSet<(String, IpAddr, Check)>,
+    /// Masters that will say priority 0 by order, and when.
+    releases: Vec<(Instant, InstanceId)>,
     ending: Option<Ending>,
 }
 
@@ -102,6 +107,7 @@ impl Runner {
             longest_delay: Duration::ZERO,
             refused: BTreeMap::new(),
             refused_told: BTreeSet::new(),
+            releases: Vec::new(),
             ending: None,
         };
         runner.configure(config);
@@ -139,7 +145,8 @@ impl Runner {
         let start = self.has_unstarted().then_some(self.starts_at);
         let end = self.ending.as_ref().map(|ending| ending.until);
         let far = Instant::now() + Duration::from_secs(3600);
-        [core, start, end].into_iter().flatten().min().unwrap_or(far)
+        let release = self.releases.iter().map(|(at, _)| *at).min();
+        [core, start, end, release].into_iter().flatten().min().unwrap_or(far)
     }
 
     fn note_delay(&mut self, due: Instant) {
@@ -171,6 +178,33 @@ impl Runner {
         if self.has_unstarted() && Instant::now() >= self.starts_at {
             self.start();
         }
+        let (due, later) = self.releases.iter().copied().partition(|(at, _)| *at <= Instant::now());
+        self.releases = later;
+        let due: Vec<_> = due;
+        for (_, id) in &due {
+            self.step(*id, Event::Release);
+        }
+        if !due.is_empty() {
+            self.publish();
+        }
+    }
+
+    /// Hands over, but first lets new connections be placed by what the next director knows too.
+    fn release_soon(&mut self, id: InstanceId) {
+        if !self.releases.iter().any(|(_, known)| *known == id) {
+            self.releases.push((Instant::now() + AGREEMENT, id));
+            self.publish();
+        }
+    }
+
+    /// Whether a master is about to hand over, or does.
+    fn hands_over(&self) -> bool {
+        let now = self.now();
+        let releases = |member: &Member| {
+            let hand = self.routers.get(member.id).and_then(|core| core.status(now).hand);
+            matches!(hand, Some(Hand::Releasing { .. }))
+        };
+        !self.releases.is_empty() || self.members.iter().any(releases)
     }
 
     /// Leftovers of a killed daemon stay until a living master is heard: if nobody has taken over meanwhile, they are in
@@ -280,6 +314,11 @@ impl Runner {
             self.step(id, event);
             return Ok(format!("{wanted} is {before}; it leaves every other master alone from now on"));
         }
+        if event == Event::Release {
+            self.release_soon(id);
+            return Ok(format!("{wanted} hands over; the addresses stay until another director is heard"));
+        }
+        self.releases.retain(|(_, other)| *other != id);
         let outputs = self.routers.step(id, event, self.now());
         let refusal = outputs.iter().find_map(|output| {
             if let Output::Instance(_, Action::Report(Report::TakeRefused(why))) = output {
@@ -289,11 +328,9 @@ impl Runner {
             }
         });
         self.perform(outputs);
+        self.publish();
         match refusal {
             Some(why) => Err(format!("{wanted}: {why}")),
-            None if event == Event::Release => {
-                Ok(format!("{wanted} hands over; the addresses stay until another director is heard"))
-            }
             None => Ok(format!("{wanted} is {}", self.state(id))),
         }
     }
@@ -309,18 +346,27 @@ impl Runner {
 
     /// Hands over by hand first, so that whoever takes over does it while packets are still served.
     fn begin_end(&mut self, done: oneshot::Sender<()>) {
-        let masters = self.members.iter().filter(|member| self.state(member.id) == State::Master);
+        let (masters, others): (Vec<_>, Vec<_>) =
+            self.members.iter().partition(|member| self.state(member.id) == State::Master);
+        let others: Vec<_> = others.iter().map(|member| member.id).collect();
+        let ids: Vec<_> = masters.iter().map(|member| member.id).collect();
         // What a backup of the lowest priority waits after priority 0, and a little.
         let patience: Option<Duration> = masters
+            .iter()
             .map(|member| match settings::version(&member.config) {
                 crate::vrrp::packet::Version::V2 => Duration::from_secs(1),
                 crate::vrrp::packet::Version::V3 => member.config.advert_interval,
             })
             .max()
-            .map(|skew| (skew + Duration::from_millis(100)).min(HANDOVER));
+            .map(|skew| AGREEMENT + (skew + Duration::from_millis(100)).min(HANDOVER));
         let until = Instant::now() + patience.unwrap_or_default();
         self.ending = Some(Ending { done, until, waits: patience.is_some() });
-        self.step_all(Event::Release);
+        for id in others {
+            self.step(id, Event::Release);
+        }
+        for id in ids {
+            self.release_soon(id);
+        }
     }
 
     fn has_ended(&mut self) -> bool {

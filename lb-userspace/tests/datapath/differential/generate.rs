@@ -183,7 +183,10 @@ fn broken(random: &mut Random) -> Change {
             let value = if random.one_in(3) { u64::MAX } else { random.next() };
             Change::Entry6(random.below(8), random.below(4), random.next() & 0xf_ffff, value)
         }
-        _ => Change::Flags(random.next() & (Settings::ANY_PORT | Settings::NAT | Settings::FULL_NAT)),
+        _ => {
+            let flags = Settings::ANY_PORT | Settings::NAT | Settings::FULL_NAT | Settings::HANDING_OVER;
+            Change::Flags(random.next() & flags)
+        }
     }
 }
 

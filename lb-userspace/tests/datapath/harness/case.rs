@@ -43,6 +43,8 @@ pub(crate) enum Before {
     Change(fn(&mut Desired)),
     /// Another director took this virtual address over, or with `None` this one has all of them again.
     Standby(Option<IpAddr>),
+    /// This director hands over to another one.
+    HandsOver,
     /// These are the virtual MACs that this director answers for.
     VirtualMacs(&'static [MacAddress]),
     /// All entries of connections were lost.
@@ -204,6 +206,7 @@ impl Case {
                     let macs: Vec<_> = macs.iter().map(|mac| (INGRESS, *mac)).collect();
                     memory::place_virtual_macs(side.store().settings(), &macs);
                 }
+                Before::HandsOver => standby::agree(side.store(), true),
                 Before::Idle(ticks) => side.idle(*ticks),
                 Before::Sweep => {
                     janitor::sweep(side.store(), side.now());
@@ -362,6 +365,7 @@ fn change(desired: &mut Desired, before: &Before) {
         | Before::Free
         | Before::Link(..)
         | Before::Standby(_)
+        | Before::HandsOver
         | Before::Change(_)
         | Before::VirtualMacs(_)
         | Before::ForgetConnections => {

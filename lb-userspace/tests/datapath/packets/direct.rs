@@ -63,6 +63,11 @@ pub(super) fn cases() -> Vec<Case> {
             .after([Frame::udp(client(1000), vip(5353), b"")]),
         opens("a mid-stream packet takes nobody's turn", syn(1001, 8081), WEB2, SR)
             .after([Frame::tcp(client(1000), vip(8081), ACK)]),
+        // The same real server as without an entry, on this director and on the next one.
+        opens("rr: what another director makes of the flow", Frame::tcp(client(1003), vip(8081), ACK), WEB1, State::MID_STREAM)
+            .counts(Reason::MidStream),
+        opens("while it is handed over, a newcomer is placed by its hash", syn(1003, 8081), WEB1, SR)
+            .before(Before::HandsOver),
         opens("a service of both families has two orders", syn6(1000, 8081), WEB2_6, SR)
             .after([syn(1000, 8081)]),
         opens("a weight set to 0 takes no new connections", syn(1000, 8081), WEB1, SR)

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::super::holder::Task;
-use super::super::{News, settings};
+use super::super::{Carried, News, settings};
 use super::Runner;
 use crate::net::frames::Frames;
 use crate::vrrp::machine::{Action, Report, State};
@@ -75,6 +75,9 @@ impl Runner {
             tracing::warn!("{name}: {report}");
         } else {
             tracing::info!("{name}: {report}");
+        }
+        if report == Report::ReleaseUntaken {
+            self.publish();
         }
     }
 
@@ -163,13 +166,17 @@ impl Runner {
                 carried.extend(member.config.addresses().map(|own| own.address));
             }
         }
-        let all = self.virtual_addresses();
+        let new = Carried {
+            generation: 0,
+            here: carried,
+            all: self.virtual_addresses(),
+            hands_over: self.hands_over(),
+        };
         self.carried.send_if_modified(|now| {
-            let is_new = now.here != carried || now.all != all;
+            let new = Carried { generation: now.generation, ..new };
+            let is_new = *now != new;
             if is_new {
-                now.generation += 1;
-                now.here = carried;
-                now.all = all;
+                *now = Carried { generation: now.generation + 1, ..new };
             }
             is_new
         });
