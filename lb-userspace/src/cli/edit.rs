@@ -186,12 +186,6 @@ impl ServerEdit {
     }
 }
 
-/// The virtual server's port where the real server has none.
-fn with_port(server: SocketAddr, service: &NameArgs) -> SocketAddr {
-    let port = if server.port() == 0 { service.virtual_server.port() } else { server.port() };
-    SocketAddr::new(server.ip(), port)
-}
-
 /// Take all virtual servers out of service, or forget all changes made at run time.
 #[derive(Debug, Args)]
 pub(super) struct ClearArgs {
@@ -240,17 +234,14 @@ pub(super) async fn server(args: ServerArgs) -> anyhow::Result<ExitCode> {
     let (instance, operation) = match args.verb {
         ServerVerb::Add(edit) => {
             let (service, keys) = (edit.service.name(), edit.keys());
-            let server = with_port(edit.real_server, &edit.service);
-            (edit.instance, Operation::AddServer { service, server, keys })
+            (edit.instance, Operation::AddServer { service, server: edit.real_server, keys })
         }
         ServerVerb::Edit(edit) => {
             let (service, keys) = (edit.service.name(), edit.keys());
-            let server = with_port(edit.real_server, &edit.service);
-            (edit.instance, Operation::EditServer { service, server, keys })
+            (edit.instance, Operation::EditServer { service, server: edit.real_server, keys })
         }
         ServerVerb::Delete(ServerOnly { service, real_server, instance }) => {
-            let server = with_port(real_server, &service);
-            (instance, Operation::DeleteServer { service: service.name(), server })
+            (instance, Operation::DeleteServer { service: service.name(), server: real_server })
         }
     };
     one(&instance.instance, operation).await

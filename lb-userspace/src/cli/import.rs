@@ -10,9 +10,9 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
-use super::KeepalivedArgs;
+use super::{KeepalivedArgs, MarksArgs};
 use crate::import::report::Fate;
-use crate::import::{Imported, ipvsadm, keepalived};
+use crate::import::{Imported, ipvsadm, keepalived, marks};
 use crate::ipvsadm::SystemNames;
 
 /// Make a configuration of another program's.
@@ -52,6 +52,8 @@ struct IpvsadmImport {
     #[arg(long = "interface", value_name = "NAME")]
     interfaces: Vec<String>,
     #[command(flatten)]
+    marks: MarksArgs,
+    #[command(flatten)]
     output: Output,
 }
 
@@ -80,7 +82,8 @@ pub(super) fn run(args: &ImportArgs, out: &mut impl Write) -> anyhow::Result<Exi
             finish(keepalived::import(&args.file, &args.options.options())?, &args.output, out)
         }
         From::Ipvsadm(args) => {
-            let imported = ipvsadm::import(&args.file, &args.interfaces, &SystemNames)
+            let marks = marks::read(&args.marks.files)?;
+            let imported = ipvsadm::import(&args.file, &args.interfaces, &marks, &SystemNames)
                 .with_context(|| args.file.display().to_string())?;
             finish(imported, &args.output, out)
         }

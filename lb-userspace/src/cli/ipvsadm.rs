@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use super::edit;
 use crate::director::instance::Instance;
 use crate::edits::Operation;
-use crate::ipvsadm::{self, Command, Listing, ServiceKey, Show, SystemNames, UsageError, translate};
+use crate::ipvsadm::translate::{self, Marks};
+use crate::ipvsadm::{self, Command, Listing, ServiceKey, Show, SystemNames, UsageError};
 use crate::list::{self, ListArgs};
 
 /// The words after `ipvsadm`, if that is what was called.
@@ -100,7 +101,10 @@ async fn execute(
         }
         Command::Restore => return Box::pin(restore(instance, out)).await,
         Command::Zero(key) => {
-            let service = key.map(|key| translate::name(&key)).transpose()?;
+            let service = match key {
+                Some(key) => Some(marks(instance, Some(&key)).await.name(&key)?),
+                None => None,
+            };
             if let Err(error) = edit::set_to_zero(instance, service).await {
                 return match error.downcast_ref() {
                     Some(crate::edits::OperationError::NoSuchService { .. }) => {
@@ -126,25 +130,37 @@ async fn execute(
         | Command::EditServer(..)
         | Command::DeleteServer(..)
         | Command::SetTimeouts { .. } => {
-            let operations: Vec<_> = operation(&command).into_iter().collect::<Result<_, _>>()?;
+            let marks = marks(instance, command.service()).await;
+            let operations: Vec<_> = operation(&command, &marks).into_iter().collect::<Result<_, _>>()?;
             return perform(instance, &operations).await;
         }
     }
     Ok(0)
 }
 
+/// What firewall marks stand for, if `key` is one.
+async fn marks(instance: &Instance, key: Option<&ServiceKey>) -> Marks {
+    match key {
+        Some(ServiceKey::Fwmark { .. }) => all_marks(instance).await,
+        Some(ServiceKey::Address(..)) | None => Marks::default(),
+    }
+}
+
+/// Of an instance that is not up there are none; that it is not is said where it matters.
+async fn all_marks(instance: &Instance) -> Marks {
+    super::save::saved(instance).await.map(|saved| Marks::of(&saved)).unwrap_or_default()
+}
+
 /// What a command changes; `None` if it changes no virtual server.
-fn operation(command: &Command) -> Option<Result<Operation, Failure>> {
+fn operation(command: &Command, marks: &Marks) -> Option<Result<Operation, Failure>> {
     let operation = match command {
-        Command::AddService(service) => translate::service(service, false),
-        Command::EditService(service) => translate::service(service, true),
-        Command::DeleteService(key) => {
-            translate::name(key).map(|service| Operation::DeleteService { service })
-        }
+        Command::AddService(service) => marks.service(service, false),
+        Command::EditService(service) => marks.service(service, true),
+        Command::DeleteService(key) => marks.name(key).map(|service| Operation::DeleteService { service }),
         Command::Clear => Ok(Operation::Clear),
-        Command::AddServer(key, server) => translate::server(key, server, false),
-        Command::EditServer(key, server) => translate::server(key, server, true),
-        Command::DeleteServer(key, server) => translate::delete_server(key, *server),
+        Command::AddServer(key, server) => marks.server(key, server, false),
+        Command::EditServer(key, server) => marks.server(key, server, true),
+        Command::DeleteServer(key, server) => marks.delete_server(key, *server),
         Command::SetTimeouts { tcp, tcp_fin, udp } => Ok(translate::timeouts(*tcp, *tcp_fin, *udp)),
         Command::List(_)
         | Command::Zero(_)
@@ -177,6 +193,7 @@ async fn perform(instance: &Instance, operations: &[Operation]) -> Result<u8, Fa
 async fn restore(instance: &Instance, out: &mut impl Write) -> Result<u8, Failure> {
     let mut waiting = Vec::new();
     let mut code = 0;
+    let marks = all_marks(instance).await;
     for line in io::stdin().lock().lines() {
         let words = ipvsadm::words(&line?);
         if words.is_empty() {
@@ -189,7 +206,7 @@ async fn restore(instance: &Instance, out: &mut impl Write) -> Result<u8, Failur
                 return Err(error.into());
             }
         };
-        match operation(&parsed) {
+        match operation(&parsed, &marks) {
             Some(Ok(operation)) => waiting.push(operation),
             Some(Err(failure)) => {
                 // What a director cannot do is refused where the kernel would refuse; the rest goes on.
@@ -205,7 +222,10 @@ async fn restore(instance: &Instance, out: &mut impl Write) -> Result<u8, Failur
 }
 
 async fn list(instance: &Instance, listing: &Listing, out: &mut impl Write) -> Result<u8, Failure> {
-    let service = listing.service.map(|key: ServiceKey| translate::name(&key)).transpose()?;
+    let service = match listing.service {
+        Some(key) => Some(marks(instance, Some(&key)).await.name(&key)?),
+        None => None,
+    };
     let args = ListArgs {
         virtual_server: service.map(|name| name.address),
         udp: service.is_some_and(|name| name.protocol == crate::config::Protocol::Udp),

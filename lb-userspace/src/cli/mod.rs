@@ -130,17 +130,34 @@ pub struct KeepalivedArgs {
     /// An interface that packets for the virtual servers of a keepalived.conf arrive on [default: those of VRRP]
     #[arg(long = "interface", value_name = "NAME")]
     pub interfaces: Vec<String>,
+    #[command(flatten)]
+    marks: MarksArgs,
+}
+
+/// What firewall marks stand for.
+#[derive(Debug, Args)]
+pub struct MarksArgs {
+    /// The firewall's rules that set the marks of virtual servers, as iptables-save or ip6tables-save print them; may
+    /// be given several times
+    #[arg(long = "marks", value_name = "FILE")]
+    files: Vec<PathBuf>,
 }
 
 impl KeepalivedArgs {
     fn options(&self) -> keepalived::Options {
-        keepalived::Options { config_id: self.config_id.clone(), interfaces: self.interfaces.clone() }
+        keepalived::Options {
+            config_id: self.config_id.clone(),
+            interfaces: self.interfaces.clone(),
+            marks: self.marks.files.clone(),
+        }
     }
 
     /// As arguments.
-    fn words(&self) -> Vec<String> {
-        let id = self.config_id.iter().flat_map(|id| ["--config-id".to_owned(), id.clone()]);
-        id.chain(self.interfaces.iter().flat_map(|name| ["--interface".to_owned(), name.clone()])).collect()
+    fn words(&self) -> Vec<OsString> {
+        let id = self.config_id.iter().flat_map(|id| ["--config-id".into(), id.into()]);
+        let interfaces = self.interfaces.iter().flat_map(|name| ["--interface".into(), name.into()]);
+        let marks = self.marks.files.iter().flat_map(|file| ["--marks".into(), file.into()]);
+        id.chain(interfaces).chain(marks).collect()
     }
 }
 
@@ -158,7 +175,7 @@ impl ConfigArgs {
         match &self.keepalived {
             Some(path) => {
                 let mut words = vec!["--keepalived".into(), path.into()];
-                words.extend(self.options.words().into_iter().map(OsString::from));
+                words.extend(self.options.words());
                 words.extend(self.partial.then(|| "--partial".into()));
                 words
             }

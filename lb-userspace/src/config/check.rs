@@ -8,7 +8,7 @@ use super::check_servers::virtual_server;
 use super::diagnostics::{Report, Span, quoted};
 use super::model::{Director, VirtualServer};
 use super::raw::{Field, RawConfig, RawDirector, RawVirtualServer};
-use super::scheduling::{Places, connection_rules, fit, groups};
+use super::scheduling::{Places, connection_rules, fit, groups, marks_name_one};
 use super::values::flag;
 use super::vrrp::{self, Vrrp};
 use super::words::word;
@@ -46,6 +46,7 @@ pub(super) fn check(
     }
     totals(&raw.virtual_servers, report);
     let groups = groups(raw.groups, report);
+    marks_name_one(&raw.virtual_servers, &groups, report);
     let mut seen = HashMap::new();
     let place = |raw: &RawVirtualServer| Places::new(&raw.scheduling.sources, &raw.path);
     let places: Vec<_> = raw.virtual_servers.iter().map(place).collect();

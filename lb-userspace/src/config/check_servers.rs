@@ -44,13 +44,14 @@ pub(super) fn virtual_server(
         once(endpoints, protocol, &raw.path, seen, report);
     }
     let vip = endpoints.as_ref().and_then(Endpoints::common);
+    let keeps_port = endpoints.as_ref().is_some_and(Endpoints::is_marked);
     let (health, inherited) = checks_check::service(&raw.health, report);
-    let sorry_server = sorry_server(&raw, vip, forwarding, report);
+    let sorry_server = sorry_server(&raw, vip, (forwarding, keeps_port), report);
     let mut places = HashMap::new();
     let mut real_servers = Vec::with_capacity(raw.real_servers.len());
     for (index, server) in raw.real_servers.iter_mut().enumerate() {
         let inherited = (forwarding, &inherited, index == 0);
-        real_servers.push(real_server(server, vip, inherited, &mut places, report));
+        real_servers.push(real_server(server, (vip, keeps_port), inherited, &mut places, report));
     }
     let family = vip.map(|(address, _)| address.is_ipv4());
     let group = endpoints.as_ref().and_then(|endpoints| endpoints.group.clone());
@@ -88,6 +89,11 @@ impl Endpoints {
         let (address, port) = *self.addresses.first()?;
         let is_one = self.addresses.iter().all(|(_, other)| *other == port);
         Some((address, if is_one { port } else { 0 }))
+    }
+
+    /// Does a firewall mark name it? Its real servers then have the port that the client used, as in IPVS.
+    fn is_marked(&self) -> bool {
+        self.group.as_ref().is_some_and(|group| group.fwmark.is_some())
     }
 }
 
@@ -145,7 +151,7 @@ fn once(
 fn sorry_server(
     raw: &RawVirtualServer,
     vip: Option<(IpAddr, u16)>,
-    forwarding: Option<Forwarding>,
+    (forwarding, keeps_port): (Option<Forwarding>, bool),
     report: &mut Report,
 ) -> Option<Option<Box<RealServer>>> {
     let (text, span) = match &raw.health.sorry_server {
@@ -167,10 +173,9 @@ fn sorry_server(
         report.error(span, &key, message, help);
     }
     let (written, (_, port), forwarding) = (written.ok()?, vip?, forwarding?);
-    let port = if forwarding.translates() { written.port.unwrap_or(port) } else { port };
     let server = RealServer {
         address: written.address,
-        port,
+        port: port_of(&written, port, forwarding, keeps_port),
         weight: 1,
         forwarding,
         commands: UpDown::default(),
@@ -227,7 +232,7 @@ fn written<'f>(
 
 fn real_server(
     raw: &mut RawRealServer,
-    vip: Option<(IpAddr, u16)>,
+    (vip, keeps_port): (Option<(IpAddr, u16)>, bool),
     (inherited, health, is_first): (Option<Forwarding>, &Inherited<'_>, bool),
     places: &mut HashMap<(IpAddr, u16), Span>,
     report: &mut Report,
@@ -275,7 +280,7 @@ fn real_server(
         report.error(&span, &key, message, help);
         is_right = false;
     }
-    let port = if forwarding.translates() { written.port.unwrap_or(port) } else { port };
+    let port = port_of(&written, port, forwarding, keeps_port);
     let commands = UpDown { up: commands.0?, down: commands.1? };
     is_right.then_some(RealServer {
         address: ip,
@@ -286,6 +291,13 @@ fn real_server(
         thresholds: thresholds?,
         health: health.filter(|health| path_fits(health, forwarding, &raw.path, &raw.span, report))?,
     })
+}
+
+/// The port of a server below a virtual server of `port`: one of its own only where ports are translated. With
+/// `keeps_port` a server without one has the client's, 0.
+fn port_of(written: &Written, port: u16, forwarding: Forwarding, keeps_port: bool) -> u16 {
+    let otherwise = if keeps_port { 0 } else { port };
+    if forwarding.translates() { written.port.unwrap_or(otherwise) } else { otherwise }
 }
 
 /// What a forwarding method does not allow between a real server, `written` as `text` in its quotes, and its virtual

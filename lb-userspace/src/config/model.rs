@@ -172,7 +172,8 @@ pub struct RealServer {
     /// The RIP: unicast, not the VIP, and but in a tunnel of the virtual server's address family. May be the
     /// director's own.
     pub address: IpAddr,
-    /// Equal to the virtual server's port where that is 0 or `forwarding` does not translate.
+    /// Equal to the virtual server's port where that is 0 or `forwarding` does not translate. 0, the one that the client
+    /// used, below a group of several ports or with a firewall mark.
     pub port: u16,
     /// 0 to 65,535. 0 quiesces: old connections stay, no new ones come.
     pub weight: u32,

@@ -7,14 +7,25 @@ use std::net::SocketAddr;
 use toml::{Table, Value};
 
 use super::ServiceName;
-use crate::config::{Config, RealServer, Severity, VirtualServer};
+use crate::config::{Config, Group, RealServer, Severity, VirtualServer};
 
 /// Keys of a `[[virtual_server]]` or a `[[virtual_server.real_server]]`. `None`: as if the key were not there.
 pub type Keys = BTreeMap<String, Option<Value>>;
 
-/// A virtual server of these keys, without real servers.
-pub(super) fn service(name: ServiceName, keys: &Keys) -> Result<VirtualServer, String> {
-    check(&service_table(name, keys), None)
+/// A virtual server of these keys, without real servers. It may name a `group` of the file's, which then begins with
+/// the address of its name.
+pub(super) fn service(name: ServiceName, keys: &Keys, file: &Config) -> Result<VirtualServer, String> {
+    let Some(wanted) = keys.get("group").and_then(|value| value.as_ref()?.as_str()) else {
+        return check(&Above { service: service_table(name, keys), group: None }, None);
+    };
+    let mut groups = file.virtual_servers.iter().filter_map(|server| server.scheduling.group.as_ref());
+    let group = groups.find(|group| group.name == wanted);
+    let group = group.ok_or_else(|| format!("group {wanted:?}: no virtual server of the file has it"))?;
+    let server = check(&Above::of_group(name, keys, group), None)?;
+    match ServiceName::of(&server) == name {
+        true => Ok(server),
+        false => Err(format!("group {:?}: its lowest address is {} now", group.name, server.address)),
+    }
 }
 
 /// `file` with these keys instead of its own.
@@ -24,7 +35,7 @@ pub(super) fn edited_service(file: &VirtualServer, keys: &Keys) -> Result<Virtua
     }
     let mut all = keys_of_service(file);
     all.extend(keys.clone());
-    let new = service(ServiceName::of(file), &all)?;
+    let new = check(&Above { service: service_table(ServiceName::of(file), &all), group: None }, None)?;
     let mut server = file.clone();
     server.scheduler = new.scheduler;
     server.forwarding = new.forwarding;
@@ -82,14 +93,24 @@ pub(super) fn server(
     let mut all = old.map(keys_of_server).unwrap_or_default();
     all.extend(own.clone());
     let mut table = table(&all);
-    // An any-port virtual server's real servers have no port of their own.
-    let text = if address.port() == 0 { address.ip().to_string() } else { address.to_string() };
+    // Below a virtual server of any port or with a firewall mark real servers have no port of their own.
+    let text = match (address, address.port()) {
+        (SocketAddr::V4(v4), 0) => v4.ip().to_string(),
+        (SocketAddr::V6(v6), 0) => format!("[{}]", v6.ip()),
+        _ => address.to_string(),
+    };
     table.insert("address".to_owned(), Value::from(text));
     let above = keys([("forwarding", Some(Value::from(service.forwarding.as_str())))]);
-    let mut owner = service_table(ServiceName::of(service), &above);
+    let name = ServiceName::of(service);
+    let mut owner = match &service.scheduling.group {
+        Some(group) => Above::of_group(name, &above, group),
+        None => Above { service: service_table(name, &above), group: None },
+    };
     // One that is there keeps its checks, whatever they are.
     if old.is_none() {
-        owner.extend(toml::from_str::<Table>(&service.health.inherited_keys).map_err(|it| it.to_string())?);
+        owner
+            .service
+            .extend(toml::from_str::<Table>(&service.health.inherited_keys).map_err(|it| it.to_string())?);
     }
     let checked = check(&owner, Some(table))?;
     let new = checked.real_servers.into_iter().next().ok_or("cannot be read")?;
@@ -126,9 +147,32 @@ fn service_table(name: ServiceName, keys: &Keys) -> Table {
     table
 }
 
+/// What stands above a real server.
+struct Above {
+    service: Table,
+    group: Option<Table>,
+}
+
+impl Above {
+    /// A virtual server that answers for a group.
+    fn of_group(name: ServiceName, keys: &Keys, group: &Group) -> Self {
+        let mut service = service_table(name, keys);
+        service.remove("address");
+        service.insert("group".to_owned(), Value::from(group.name.as_str()));
+        let mut table = Table::new();
+        table.insert("name".to_owned(), Value::from(group.name.as_str()));
+        if let Some(mark) = group.fwmark {
+            table.insert("fwmark".to_owned(), Value::from(i64::from(mark.get())));
+        }
+        let addresses = group.addresses.iter().map(|(ip, port)| SocketAddr::new(*ip, *port).to_string());
+        table.insert("addresses".to_owned(), Value::Array(addresses.map(Value::from).collect()));
+        Self { service, group: Some(table) }
+    }
+}
+
 /// Checks a file of one virtual server.
-fn check(service: &Table, server: Option<Table>) -> Result<VirtualServer, String> {
-    let mut service = service.clone();
+fn check(above: &Above, server: Option<Table>) -> Result<VirtualServer, String> {
+    let mut service = above.service.clone();
     service.insert("real_server".to_owned(), Value::Array(server.into_iter().map(Value::Table).collect()));
     let mut director = Table::new();
     director.insert("router_id".to_owned(), Value::from("edits"));
@@ -136,6 +180,9 @@ fn check(service: &Table, server: Option<Table>) -> Result<VirtualServer, String
     let mut file = Table::new();
     file.insert("director".to_owned(), Value::Table(director));
     file.insert("virtual_server".to_owned(), Value::Array(vec![Value::Table(service)]));
+    if let Some(group) = &above.group {
+        file.insert("virtual_server_group".to_owned(), Value::Array(vec![Value::Table(group.clone())]));
+    }
     let text = toml::to_string(&file).map_err(|error| error.to_string())?;
     match Config::parse("edits", &text) {
         Ok(config) => config.virtual_servers.into_iter().next().ok_or_else(|| "cannot be read".to_owned()),

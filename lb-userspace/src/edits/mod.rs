@@ -153,6 +153,7 @@ impl Edits {
     /// changed file can always be gone over to.
     pub fn apply(&self, mut config: Config) -> Edited {
         let mut left_out = Vec::new();
+        let files = config.clone();
         self.timeouts.apply(&mut config);
         for edit in &self.services {
             let place = config.virtual_servers.iter().position(|server| ServiceName::of(server) == edit.name);
@@ -167,7 +168,7 @@ impl Edits {
                     config.virtual_servers.get(place)
                 }
             };
-            match edit.apply(file, &mut left_out) {
+            match edit.apply(file, &files, &mut left_out) {
                 Ok(server) => match place.and_then(|place| config.virtual_servers.get_mut(place)) {
                     Some(old) => *old = server,
                     None => config.virtual_servers.push(server),
@@ -227,15 +228,16 @@ impl Edits {
 }
 
 impl ServiceEdit {
-    /// The virtual server as edited; `file` is the file's, if it counts.
+    /// The virtual server as edited; `file` is the file's, if it counts, and `files` all that the file says.
     fn apply(
         &self,
         file: Option<&VirtualServer>,
+        files: &Config,
         left_out: &mut Vec<String>,
     ) -> Result<VirtualServer, String> {
         let mut server = match (&self.change, file) {
             (ServiceChange::Edited(keys), Some(file)) => document::edited_service(file, keys)?,
-            (ServiceChange::Added(keys), _) => document::service(self.name, keys)?,
+            (ServiceChange::Added(keys), _) => document::service(self.name, keys, files)?,
             (ServiceChange::Kept | ServiceChange::Edited(_) | ServiceChange::Removed, file) => {
                 file.cloned().ok_or("is not in the file any more")?
             }
@@ -278,6 +280,21 @@ impl ServiceEdit {
     fn is_empty(&self) -> bool {
         self.change == ServiceChange::Kept && self.servers.is_empty()
     }
+}
+
+/// The name of a real server below `owner`, with the port that one has which is given none.
+pub(crate) fn named(owner: &VirtualServer, mut server: SocketAddr) -> SocketAddr {
+    let common = match &owner.scheduling.group {
+        Some(group) if group.addresses.iter().any(|(_, port)| *port != owner.port) => 0,
+        Some(_) | None => owner.port,
+    };
+    let is_marked = owner.scheduling.group.as_ref().is_some_and(|group| group.fwmark.is_some());
+    if is_marked && server.port() == common {
+        server.set_port(0);
+    } else if !is_marked && server.port() == 0 {
+        server.set_port(common);
+    }
+    server
 }
 
 /// What names a real server within its virtual server.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Edits, Keys, ServerChange, ServerEdit, ServiceChange, ServiceName, Timeouts, address_of, document,
+    Edits, Keys, ServerChange, ServerEdit, ServiceChange, ServiceName, Timeouts, address_of, document, named,
 };
 use crate::config::{Config, RealServer, VirtualServer};
 
@@ -130,7 +130,7 @@ impl Edits {
                     return Err(OperationError::ServiceExists { service: *service });
                 }
                 let added =
-                    document::service(*service, keys).map_err(|problem| invalid(*service, problem))?;
+                    document::service(*service, keys, file).map_err(|problem| invalid(*service, problem))?;
                 config.virtual_servers.push(added);
                 let edit = self.entry(*service);
                 edit.change = ServiceChange::Added(keys.clone());
@@ -160,11 +160,12 @@ impl Edits {
             }
             Operation::DeleteServer { service, server } => {
                 let owner = find_mut(config, service)?;
-                let Some(place) = place_of(owner, *server) else {
-                    return Err(OperationError::NoSuchServer { service: *service, server: *server });
+                let server = named(owner, *server);
+                let Some(place) = place_of(owner, server) else {
+                    return Err(OperationError::NoSuchServer { service: *service, server });
                 };
                 owner.real_servers.remove(place);
-                self.remove_server(*service, *server, file);
+                self.remove_server(*service, server, file);
             }
             Operation::SetTimeouts(timeouts) => {
                 timeouts.check().map_err(|(key, problem)| OperationError::Invalid {
@@ -198,6 +199,7 @@ impl Edits {
         is_edit: bool,
     ) -> Result<(), OperationError> {
         let owner = find_mut(config, &service)?;
+        let server = named(owner, server);
         let place = place_of(owner, server);
         match (is_edit, place) {
             (true, None) => return Err(OperationError::NoSuchServer { service, server }),

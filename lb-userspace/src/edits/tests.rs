@@ -329,3 +329,92 @@ fn timeouts_are_kept_apart_from_the_file() {
     assert_eq!(in_force(&director), [900, 120, 60]);
     assert!(director.edits.is_empty());
 }
+
+const MARKED: &str = r#"
+[director]
+router_id = "lvs1"
+interfaces = ["eth0"]
+[[virtual_server_group]]
+name = "web"
+fwmark = 7
+addresses = ["192.168.4.15:80", "192.168.4.15:443"]
+[[virtual_server]]
+group = "web"
+scheduler = "wlc"
+persistence_timeout = "10m"
+[[virtual_server.real_server]]
+address = "192.168.4.100"
+"#;
+
+/// What `ipvsadm -C` and the rules of `ipvsadm -S` do to a group with a firewall mark.
+#[test]
+fn a_marked_group_is_taken_out_and_put_back() {
+    let mut director = Director::new(MARKED);
+    let service = tcp(WEB);
+    let group = director.config.virtual_servers[0].scheduling.group.clone();
+    let (old, new) = ("192.168.4.100:0".parse().unwrap(), "192.168.4.200:0".parse().unwrap());
+    director.perform(Operation::AddServer { service, server: new, keys: weight(5) }).unwrap();
+    director.perform(Operation::EditServer { service, server: old, keys: weight(0) }).unwrap();
+    let servers = [("192.168.4.100:0".to_owned(), 0), ("192.168.4.200:0".to_owned(), 5)];
+    assert_eq!(director.weights(service), servers);
+    director
+        .perform(Operation::EditService { service, keys: keys(&[("scheduler", Value::from("rr"))]) })
+        .unwrap();
+    assert_eq!(director.config.virtual_servers[0].scheduling.group, group, "its addresses stay");
+    director.perform(Operation::DeleteServer { service, server: old }).unwrap();
+    director.perform(Operation::Clear).unwrap();
+    assert_eq!(director.config.virtual_servers, []);
+
+    let again = keys(&[("group", Value::from("web")), ("scheduler", Value::from("wrr"))]);
+    director.perform(Operation::AddService { service, keys: again.clone() }).unwrap();
+    assert_eq!(director.config.virtual_servers[0].scheduling.group, group);
+    let taken = director.perform(Operation::AddService { service, keys: again }).unwrap_err();
+    assert!(matches!(taken, OperationError::ServiceExists { .. }), "{taken}");
+    director.perform(Operation::AddServer { service, server: new, keys: weight(1) }).unwrap();
+    assert_eq!(director.weights(service), [("192.168.4.200:0".to_owned(), 1)]);
+    let other = keys(&[("group", Value::from("none"))]);
+    let refused =
+        director.perform(Operation::AddService { service: tcp("192.168.4.16:80"), keys: other }).unwrap_err();
+    assert!(
+        refused.to_string().contains("group \"none\": no virtual server of the file has it"),
+        "{refused}"
+    );
+}
+
+/// A file whose group has other addresses is gone over to; what no longer fits is said.
+#[test]
+fn a_group_that_was_put_back_follows_the_file() {
+    let mut director = Director::new(MARKED);
+    let service = tcp(WEB);
+    director.perform(Operation::DeleteService { service }).unwrap();
+    let again = keys(&[("group", Value::from("web")), ("scheduler", Value::from("wrr"))]);
+    director.perform(Operation::AddService { service, keys: again }).unwrap();
+    let more = Config::parse("lbctl.toml", &MARKED.replace(":443", ":444")).unwrap();
+    let Edited { config, left_out } = director.edits.apply(more);
+    assert_eq!(left_out, [""; 0]);
+    assert_eq!(config.virtual_servers[0].endpoints()[1].1, 444);
+    let gone = Config::parse(
+        "lbctl.toml",
+        &MARKED.replace("name = \"web\"", "name = \"shop\"").replace("group = \"web\"", "group = \"shop\""),
+    )
+    .unwrap();
+    let Edited { left_out, .. } = director.edits.apply(gone);
+    assert!(left_out[0].contains("group \"web\": no virtual server of the file has it"), "{left_out:?}");
+}
+
+/// Without a port a real server gets the virtual server's, as in the file.
+#[test]
+fn a_real_server_without_a_port_has_the_virtual_server_s() {
+    let mut director = Director::new(FILE);
+    let service = tcp(WEB);
+    let server = "192.168.4.150:0".parse().unwrap();
+    director.perform(Operation::AddServer { service, server, keys: weight(3) }).unwrap();
+    assert_eq!(director.weights(service)[2], ("192.168.4.150:80".to_owned(), 3));
+    director.perform(Operation::EditServer { service, server, keys: weight(4) }).unwrap();
+    director.perform(Operation::DeleteServer { service, server }).unwrap();
+    assert_eq!(director.weights(service).len(), 2);
+    // Of a group of several ports it has none.
+    let mut director = Director::new(&MARKED.replace("fwmark = 7", ""));
+    director.perform(Operation::AddServer { service, server, keys: weight(3) }).unwrap();
+    assert_eq!(director.weights(service)[1], ("192.168.4.150:0".to_owned(), 3));
+}

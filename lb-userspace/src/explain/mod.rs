@@ -120,12 +120,15 @@ pub fn explain<S: list::Source>(source: &S, question: &Question) -> Result<Expla
         if seen.answered.is_some() {
             return Some(Choice::Answer);
         }
-        let timeouts = source.settings();
         let is_of = |reference: DestinationRef| reference.id() == id;
         match entry.filter(|entry| is_of(entry.value.destination())) {
             Some(entry) if !begins => Some(Choice::Connection {
                 state: entry.value.state().as_str(),
-                expires_in_seconds: crate::list::seconds_left(timeouts, entry.value, source.now()),
+                expires_in_seconds: list::seconds_left(
+                    list::timeout(source, &entry),
+                    entry.value,
+                    source.now(),
+                ),
             }),
             _ => Some(scheduler::choice(source, service, id, &seen)),
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::accept::{Imported, accept};
 use super::document::{Section, Value};
+use super::marks::{Marked, Marks};
 use super::report::{Fate, Place, Report, Source};
 use crate::ipvsadm::{
     self, Command, Forwarding, Granularity, Names, Server, Service, ServiceKey, Transport, Tunnel, UsageError,
@@ -74,24 +75,37 @@ pub fn parse_rule(line: &str, names: &dyn Names) -> Result<Option<Rule>, NoRule>
     }
 }
 
-/// Imports the rules in the file at `path`; `-` is standard input.
+/// Imports the rules in the file at `path`; `-` is standard input. `marks` are the firewall's rules that set marks.
 ///
 /// # Errors
 ///
 /// It cannot be read.
-pub fn import(path: &Path, interfaces: &[String], names: &dyn Names) -> std::io::Result<Imported> {
+pub fn import(
+    path: &Path,
+    interfaces: &[String],
+    marks: &[Source],
+    names: &dyn Names,
+) -> std::io::Result<Imported> {
     let (name, text) = if path.as_os_str() == "-" {
         ("standard input".to_owned(), std::io::read_to_string(std::io::stdin())?)
     } else {
         (path.display().to_string(), std::fs::read_to_string(path)?)
     };
-    Ok(import_text(&name, &text, interfaces, names))
+    Ok(import_text(&name, &text, interfaces, marks, names))
 }
 
 /// Imports rules; `name` is for messages.
-pub fn import_text(name: &str, text: &str, interfaces: &[String], names: &dyn Names) -> Imported {
-    let mut import = Import { report: Report::default(), services: Vec::new(), timeouts: Vec::new() };
-    import.report.sources.push(Source { name: name.to_owned(), text: text.to_owned() });
+pub fn import_text(
+    name: &str,
+    text: &str,
+    interfaces: &[String],
+    marks: &[Source],
+    names: &dyn Names,
+) -> Imported {
+    let mut report = Report::default();
+    report.sources.push(Source { name: name.to_owned(), text: text.to_owned() });
+    let marks = Marks::of(marks, &mut report);
+    let mut import = Import { report, marks, groups: Vec::new(), services: Vec::new(), timeouts: Vec::new() };
     for (number, line) in (1..).zip(text.lines()) {
         let place = Place { file: 0, line: number, column: 1 };
         match parse_rule(line, names) {
@@ -118,6 +132,8 @@ struct Found {
 #[derive(Debug)]
 struct Import {
     report: Report,
+    marks: Marks,
+    groups: Vec<Section>,
     services: Vec<Found>,
     timeouts: Vec<(&'static str, Value, Place)>,
 }
@@ -125,12 +141,12 @@ struct Import {
 impl Import {
     fn service(&mut self, service: &Service, line: &str, place: Place) {
         let mut section = Section::new("[[virtual_server]]", place);
-        let refused = self.why_not(service);
-        if let Some(why) = refused {
+        let named =
+            self.why_not(service).map_or(Ok(()), Err).and_then(|()| self.named(service, &mut section));
+        let is_refused = named.is_err();
+        if let Err(why) = named {
             self.report.add(Fate::NotSupported, place, line.trim(), why);
-        } else if let ServiceKey::Address(transport, address) = service.key {
-            section.set("address", Value::text(address.to_string()), place);
-            section.set("protocol", Value::text(transport.name()), place);
+        } else {
             section.set("scheduler", Value::text(&service.scheduler), place);
             let flags = service.flags.names(&service.scheduler);
             if !flags.is_empty() {
@@ -164,31 +180,46 @@ impl Import {
                 self.report.add(Fate::Changed, place, line.trim(), change);
             }
         }
-        self.services.push(Found {
-            key: service.key,
-            section,
-            is_refused: refused.is_some(),
-            has_server: false,
-        });
+        self.services.push(Found { key: service.key, section, is_refused, has_server: false });
     }
 
     /// What keeps a virtual server from being served.
-    fn why_not(&self, service: &Service) -> Option<&'static str> {
-        if self.services.iter().any(|found| found.key == service.key) {
-            return Some("there is a virtual server of this address already");
-        }
-        match service.key {
-            ServiceKey::Fwmark { .. } => {
-                Some("firewall marks are not supported: write a [[virtual_server_group]] of what is marked")
+    fn why_not(&self, service: &Service) -> Option<String> {
+        let why = if self.services.iter().any(|found| found.key == service.key) {
+            "there is a virtual server of this address already"
+        } else if let ServiceKey::Address(Transport::Sctp, _) = service.key {
+            "SCTP is passed to the kernel and not balanced"
+        } else if service.persistence_engine.is_some() {
+            "persistence is by the client's address; SIP calls are not recognised"
+        } else {
+            return None;
+        };
+        Some(why.to_owned())
+    }
+
+    /// Gives a virtual server its address or its group.
+    fn named(&mut self, service: &Service, section: &mut Section) -> Result<(), String> {
+        let place = section.place;
+        let transport = match service.key {
+            ServiceKey::Address(transport, address) => {
+                section.set("address", Value::text(address.to_string()), place);
+                transport
             }
-            ServiceKey::Address(Transport::Sctp, _) => Some("SCTP is passed to the kernel and not balanced"),
-            ServiceKey::Address(Transport::Tcp | Transport::Udp, _)
-                if service.persistence_engine.is_some() =>
-            {
-                Some("persistence is by the client's address; SIP calls are not recognised")
+            ServiceKey::Fwmark { mark, ipv6 } => {
+                let Marked { transport, addresses, place: first } =
+                    self.marks.find(mark, ipv6, &mut self.report)?;
+                let name = if ipv6 { format!("mark-{mark}-ipv6") } else { format!("mark-{mark}") };
+                let mut group = Section::new("[[virtual_server_group]]", place);
+                group.set("name", Value::text(&name), place);
+                group.set("fwmark", Value::Number(mark.into()), place);
+                group.set("addresses", Value::texts(addresses), first);
+                self.groups.push(group);
+                section.set("group", Value::text(name), place);
+                transport
             }
-            ServiceKey::Address(Transport::Tcp | Transport::Udp, _) => None,
-        }
+        };
+        section.set("protocol", Value::text(transport.name()), place);
+        Ok(())
     }
 
     fn server(&mut self, key: ServiceKey, server: &Server, line: &str, place: Place) {
@@ -209,7 +240,13 @@ impl Import {
             }
         };
         let mut section = Section::new("[[virtual_server.real_server]]", place);
-        section.set("address", Value::text(shown(&server.address)), place);
+        let mut address = server.address;
+        // IPVS keeps such a port and never uses it.
+        let is_idle = matches!(key, ServiceKey::Fwmark { .. }) && forwarding != "nat" && address.port() != 0;
+        if is_idle {
+            address.set_port(0);
+        }
+        section.set("address", Value::text(shown(&address)), place);
         section.set("weight", Value::Number(server.weight.min(MAX_WEIGHT).into()), place);
         if found.has_server {
             if found.section.get("forwarding") != Some(&Value::text(forwarding)) {
@@ -235,6 +272,11 @@ impl Import {
                     line.trim(),
                     format!("a weight is at most {MAX_WEIGHT}"),
                 );
+            }
+            None if is_idle => {
+                let message =
+                    "its port says nothing with a mark and without -m: it gets the port that the client used";
+                self.report.add(Fate::Changed, place, line.trim(), message);
             }
             None => self.report.add(Fate::Taken, place, line.trim(), "[[virtual_server.real_server]]"),
         }
@@ -273,6 +315,7 @@ impl Import {
             director.set(key, value, place);
         }
         let mut sections = vec![director];
+        sections.append(&mut self.groups);
         sections
             .extend(self.services.into_iter().filter(|found| !found.is_refused).map(|found| found.section));
         accept(sections, self.report, "lbctl import ipvsadm")

@@ -7,6 +7,8 @@ mod accept;
 pub mod document;
 pub mod ipvsadm;
 pub mod keepalived;
+pub mod marks;
+mod ranges;
 pub mod report;
 pub mod source;
 

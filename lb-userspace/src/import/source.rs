@@ -35,7 +35,11 @@ impl ConfigSource {
     ///
     /// There is no working directory.
     pub fn absolute(self) -> std::io::Result<Self> {
-        Ok(Self { path: std::path::absolute(&self.path)?, ..self })
+        let mut keepalived = self.keepalived;
+        for path in keepalived.iter_mut().flat_map(|(options, _)| &mut options.marks) {
+            *path = std::path::absolute(&path)?;
+        }
+        Ok(Self { path: std::path::absolute(&self.path)?, keepalived })
     }
 
     /// Reads the file.

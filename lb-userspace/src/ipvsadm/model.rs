@@ -50,6 +50,29 @@ pub enum Command {
     Version,
 }
 
+impl Command {
+    /// The virtual server that it changes.
+    pub fn service(&self) -> Option<&ServiceKey> {
+        match self {
+            Self::AddService(service) | Self::EditService(service) => Some(&service.key),
+            Self::DeleteService(key)
+            | Self::AddServer(key, _)
+            | Self::EditServer(key, _)
+            | Self::DeleteServer(key, _) => Some(key),
+            Self::Clear
+            | Self::List(_)
+            | Self::Zero(_)
+            | Self::SetTimeouts { .. }
+            | Self::StartDaemon(_)
+            | Self::StopDaemon(_)
+            | Self::Restore
+            | Self::Save { .. }
+            | Self::Help
+            | Self::Version => None,
+        }
+    }
+}
+
 /// The transport protocol of a virtual server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Transport {

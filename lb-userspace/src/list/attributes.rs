@@ -22,6 +22,8 @@ pub struct Attributes {
 /// Of one virtual server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OfService {
+    /// The firewall mark that names it; 0: none does.
+    pub mark: u32,
     /// The scheduler's `fallback` flag.
     pub fallback: bool,
     /// The scheduler's `port` flag.
@@ -50,7 +52,7 @@ pub struct OfServer {
 impl Attributes {
     /// Of a configuration; each address of a group is a virtual server of its own.
     pub fn of(config: &Config) -> Self {
-        Self::from(&Saved::of(config))
+        Self::from(&Saved::of(config, config))
     }
 
     /// Of a virtual server; defaults if it is not known.
@@ -91,6 +93,7 @@ impl From<&SavedService> for OfService {
         let persistent = service.persistence_timeout;
         let whole = if service.address.is_ipv4() { 32 } else { 128 };
         Self {
+            mark: service.mark(),
             fallback: has("-fallback"),
             port: has("-port"),
             persistent: persistent.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),

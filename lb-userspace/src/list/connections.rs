@@ -6,17 +6,20 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 
 use lb_common::conn::{Ticks, Value};
-use lb_common::layout::{DestinationRef, Settings};
+use lb_common::layout::DestinationRef;
 
-use super::snapshot::{RealServer, Snapshot, VirtualServer, live_connections};
+use super::snapshot::{RealServer, Snapshot, live_connections, timeout};
 use super::{ListArgs, ListError, Source};
 use crate::dataplane::connections::Connection;
+use crate::plane::desired::ServiceKey;
 
 /// Who an entry's ids stand for.
 #[derive(Debug)]
 pub(super) struct Names<'s, N> {
-    /// By service id.
-    services: Vec<Option<(&'s VirtualServer, N)>>,
+    /// By service id, of which a group's virtual server has one for each address.
+    services: Vec<Option<(&'s ServiceKey, N)>>,
+    /// The first name of a virtual server by its schedule's id.
+    schedules: Vec<Option<(&'s ServiceKey, N)>>,
     /// By destination id.
     servers: Vec<Option<(&'s RealServer, N)>>,
 }
@@ -24,10 +27,13 @@ pub(super) struct Names<'s, N> {
 impl<'s, N> Names<'s, N> {
     /// Of the virtual servers in `snapshot`; `name` makes what a line needs of an address.
     pub(super) fn new(snapshot: &'s Snapshot, name: impl Fn(SocketAddr) -> N) -> Self {
-        let mut names = Self { services: Vec::new(), servers: Vec::new() };
+        let mut names = Self { services: Vec::new(), schedules: Vec::new(), servers: Vec::new() };
+        let socket = |key: &ServiceKey| SocketAddr::new(key.address, key.port);
         for service in &snapshot.virtual_servers {
-            let address = SocketAddr::new(service.key.address, service.key.port);
-            put(&mut names.services, usize::from(service.id), (service, name(address)));
+            put(&mut names.schedules, service.schedule.into(), (&service.key, name(socket(&service.key))));
+            for (key, id) in service.names() {
+                put(&mut names.services, id.into(), (key, name(socket(key))));
+            }
             for server in &service.real_servers {
                 let address = SocketAddr::new(server.key.address, server.key.port);
                 put(&mut names.servers, server.reference.id() as usize, (server, name(address)));
@@ -36,15 +42,14 @@ impl<'s, N> Names<'s, N> {
         names
     }
 
-    /// The virtual server and the real server of an entry. `None` if either has been removed (or was not asked
-    /// for): no packet follows such an entry.
+    /// The virtual server's name and the real server of an entry. `None` if either has been removed (or was not
+    /// asked for): no packet follows such an entry.
     #[expect(clippy::type_complexity, reason = "two names and what they name")]
-    pub(super) fn of(
-        &self,
-        connection: &Connection,
-    ) -> Option<(&(&'s VirtualServer, N), &(&'s RealServer, N))> {
+    pub(super) fn of(&self, connection: &Connection) -> Option<(&(&'s ServiceKey, N), &(&'s RealServer, N))> {
         let reference: DestinationRef = connection.value.destination();
-        let service = self.services.get(usize::from(connection.service))?.as_ref()?;
+        let is_template = connection.value.state().template();
+        let by_id = if is_template { &self.schedules } else { &self.services };
+        let service = by_id.get(usize::from(connection.service))?.as_ref()?;
         let server = self.servers.get(reference.id() as usize)?.as_ref()?;
         (server.0.reference == reference).then_some((service, server))
     }
@@ -60,8 +65,8 @@ fn put<N>(names: &mut Vec<Option<N>>, index: usize, name: N) {
 }
 
 /// The virtual address of an entry: an any-port service's has the port that the client asked for.
-pub(super) fn virtual_port(service: &VirtualServer, value: Value) -> u16 {
-    if service.key.port == 0 { value.port().host() } else { service.key.port }
+pub(super) fn virtual_port(service: &ServiceKey, value: Value) -> u16 {
+    if service.port == 0 { value.port().host() } else { service.port }
 }
 
 /// The real server's port of an entry: direct routing leaves the client's when the server has none of its own.
@@ -70,8 +75,7 @@ pub(super) fn real_port(server: &RealServer, value: Value) -> u16 {
 }
 
 /// Whole seconds until an entry that has not expired does, if no packet comes.
-pub(crate) fn seconds_left(settings: &Settings, value: Value, now: Ticks) -> u64 {
-    let timeout = settings.timeouts[value.state().number() & 15].load();
+pub(crate) fn seconds_left(timeout: u64, value: Value, now: Ticks) -> u64 {
     let ticks = timeout.saturating_sub(u64::from(now.since(value.seen())));
     // In 128 bits, as a timeout may be any word.
     let seconds = u128::from(ticks) * u128::from(Ticks::NANOSECONDS) / 1_000_000_000;
@@ -99,12 +103,12 @@ pub(super) fn write<S: Source>(
         let Some(((service, virtual_name), (server, real_name))) = names.of(&connection) else { continue };
         let value = connection.value;
         line.0.clear();
-        line.column(3, |line| line.text(service.key.protocol_name()));
-        line.column(6, |line| line.minutes(seconds_left(source.settings(), value, now)));
+        line.column(3, |line| line.text(service.protocol_name()));
+        line.column(6, |line| line.minutes(seconds_left(timeout(source, &connection), value, now)));
         line.column(11, |line| line.text(value.state().as_str()));
         line.column(18, |line| line.address(connection.client))?;
-        line.column(18, |line| match service.key.port {
-            0 => line.address(SocketAddr::new(service.key.address, virtual_port(service, value))),
+        line.column(18, |line| match service.port {
+            0 => line.address(SocketAddr::new(service.address, virtual_port(service, value))),
             _ => {
                 line.text(virtual_name);
                 Ok(())

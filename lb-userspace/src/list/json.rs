@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::connections::{Names, real_port, seconds_left, virtual_port};
 use super::drops::Counter;
 use super::rates::Rate;
-use super::snapshot::{Link, MaxConnections, Snapshot, live_connections};
+use super::snapshot::{Link, MaxConnections, Snapshot, live_connections, timeout};
 use super::{Beside, ListArgs, ListError, Source};
 use crate::edits::{Edits, Origin, ServiceName};
 use crate::ipvsadm::SchedulerFlags;
@@ -56,6 +56,9 @@ struct VirtualServer {
     protocol: &'static str,
     address: IpAddr,
     port: u16,
+    /// All its addresses.
+    addresses: Vec<Endpoint>,
+    fwmark: Option<u32>,
     scheduler: Option<&'static str>,
     scheduler_flags: Vec<&'static str>,
     persistence_seconds: Option<u32>,
@@ -137,6 +140,11 @@ pub(super) fn virtual_servers(
             protocol: protocol_word(service.key.protocol),
             address: service.key.address,
             port: service.key.port,
+            addresses: service
+                .names()
+                .map(|(key, _)| Endpoint { address: key.address, port: key.port })
+                .collect(),
+            fwmark: Some(of_service.mark).filter(|mark| *mark > 0),
             scheduler: service.scheduler_name(),
             scheduler_flags: SchedulerFlags(u8::from(of_service.fallback) | u8::from(of_service.port) << 1)
                 .names(service.scheduler_name().unwrap_or_default()),
@@ -219,16 +227,13 @@ pub(super) fn connections<S: Source>(
     let now = source.now();
     let mut separator = "\n";
     for entry in live_connections(source, now) {
-        let Some(((service, ()), (server, ()))) = names.of(&entry) else { continue };
+        let Some(((name, ()), (server, ()))) = names.of(&entry) else { continue };
         let connection = Connection {
-            protocol: protocol_word(service.key.protocol),
+            protocol: protocol_word(name.protocol),
             state: entry.value.state().as_str(),
-            expires_in_seconds: seconds_left(source.settings(), entry.value, now),
+            expires_in_seconds: seconds_left(timeout(source, &entry), entry.value, now),
             client: Endpoint { address: entry.client.ip(), port: entry.client.port() },
-            virtual_server: Endpoint {
-                address: service.key.address,
-                port: virtual_port(service, entry.value),
-            },
+            virtual_server: Endpoint { address: name.address, port: virtual_port(name, entry.value) },
             real_server: Endpoint { address: server.key.address, port: real_port(server, entry.value) },
         };
         out.write_all(separator.as_bytes())?;

@@ -38,6 +38,7 @@ use attributes::Attributes;
 pub(crate) use connections::seconds_left;
 use rates::Rates;
 use snapshot::Snapshot;
+pub(crate) use snapshot::timeout;
 use text::Look;
 
 /// List virtual servers, real servers, connections and counters.

@@ -51,9 +51,16 @@ pub struct Row {
     pub origin: Origin,
 }
 
-/// All of a snapshot: retired real servers only if `all`; as in the tables if `unsorted`.
+/// All of a snapshot: retired real servers only if `all`; as in the tables if `unsorted`. Those of firewall marks come
+/// last, as in `ipvsadm`.
 pub fn entries(snapshot: &Snapshot, beside: &Beside, all: bool, unsorted: bool) -> Vec<Entry> {
-    snapshot.virtual_servers.iter().map(|service| entry(service, beside, all, unsorted)).collect()
+    let all = snapshot.virtual_servers.iter().map(|service| entry(service, beside, all, unsorted));
+    let mut entries: Vec<Entry> = all.collect();
+    entries.sort_by_key(|entry| match entry.service.key {
+        ServiceKey::Address(..) => (0, false),
+        ServiceKey::Fwmark { mark, ipv6 } => (mark, ipv6),
+    });
+    entries
 }
 
 fn entry(service: &VirtualServer, beside: &Beside, all: bool, unsorted: bool) -> Entry {
@@ -99,7 +106,10 @@ fn entry(service: &VirtualServer, beside: &Beside, all: bool, unsorted: bool) ->
     });
     Entry {
         service: Service {
-            key: ServiceKey::Address(transport, name.address),
+            key: match attributes.mark {
+                0 => ServiceKey::Address(transport, name.address),
+                mark => ServiceKey::Fwmark { mark, ipv6: is_ipv6 },
+            },
             scheduler: service.scheduler_name().unwrap_or("unknown").to_owned(),
             flags: SchedulerFlags(u8::from(attributes.fallback) | u8::from(attributes.port) << 1),
             persistent: attributes.persistent,

@@ -1,15 +1,14 @@
 //! The tables as a listing needs them: who is there, what it carries, how many connections it has.
 
 use lb_common::conn::{Ticks, Value, buckets_for};
-use lb_common::layout::{DestinationRef, Method, NextHop, SchedulerCode, Settings, Traffic};
+use lb_common::layout::{DestinationRef, Method, NextHop, Rules, SchedulerCode, Settings, Traffic};
 
 use lb_common::net::protocol;
 
 use super::{ListError, Source};
 use crate::dataplane::connections::{self, Connection};
-use crate::plane::applied::{Applied, AppliedServer};
+use crate::plane::applied::{Applied, AppliedServer, AppliedService};
 use crate::plane::desired::{ServerKey, ServiceKey};
-use crate::plane::janitor::expired;
 
 /// What is known of the way to a real server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -57,6 +56,10 @@ pub struct VirtualServer {
     pub key: ServiceKey,
     /// Its id, which connections name it by.
     pub id: u16,
+    /// Its other names, as the virtual server of a group, and their ids.
+    pub also: Vec<(ServiceKey, u16)>,
+    /// The id of its schedule, by which templates name it.
+    pub schedule: u16,
     /// `None` if another version's.
     pub scheduler: Option<SchedulerCode>,
     /// By address and port, numerically, as `ipvsadm` sorts them; the retired ones among them.
@@ -64,6 +67,11 @@ pub struct VirtualServer {
 }
 
 impl VirtualServer {
+    /// All its names and their ids.
+    pub fn names(&self) -> impl Iterator<Item = (&ServiceKey, u16)> {
+        std::iter::once((&self.key, self.id)).chain(self.also.iter().map(|(key, id)| (key, *id)))
+    }
+
     /// The sum of all real servers' counters, of retired ones too.
     pub fn traffic(&self) -> Traffic {
         self.real_servers.iter().map(|server| server.traffic).fold(Traffic::default(), |sum, one| Traffic {
@@ -135,7 +143,8 @@ impl Snapshot {
             let mut real_servers: Vec<_> =
                 service.servers.iter().map(|server| real_server(source, server)).collect();
             real_servers.sort_by_key(|server| (server.key, server.retired));
-            VirtualServer { key, id: service.id, scheduler: service.scheduler, real_servers }
+            let AppliedService { id, also, schedule, scheduler, .. } = service;
+            VirtualServer { key, id, also, schedule, scheduler, real_servers }
         });
         Ok(Self {
             max_connections: MaxConnections::of(source.settings()),
@@ -146,7 +155,7 @@ impl Snapshot {
     /// Leaves one virtual server, if one is asked for.
     pub(super) fn only(mut self, filter: Option<ServiceKey>) -> Result<Self, ListError> {
         if let Some(key) = filter {
-            self.virtual_servers.retain(|service| service.key == key);
+            self.virtual_servers.retain(|service| service.names().any(|(name, _)| *name == key));
             if self.virtual_servers.is_empty() {
                 return Err(ListError::NoSuchService(key));
             }
@@ -181,10 +190,19 @@ fn real_server<S: Source>(source: &S, server: &AppliedServer) -> RealServer {
 
 /// All entries that have not expired, of both tables, IPv4 first, in the tables' order.
 pub(crate) fn live_connections<S: Source>(source: &S, now: Ticks) -> impl Iterator<Item = Connection> {
-    let settings = source.settings();
     connections::ipv4(source.connections4())
         .chain(connections::ipv6(source.connections6()))
-        .filter(move |connection| !expired(settings, connection.value, now))
+        .filter(move |entry| u64::from(now.since(entry.value.seen())) < timeout(source, entry))
+}
+
+/// How many ticks after its latest packet an entry expires; a template's are those of its virtual server's persistence.
+pub(crate) fn timeout<S: Source>(source: &S, connection: &Connection) -> u64 {
+    let state = connection.value.state();
+    if state.template() {
+        let schedule = source.schedules().get(usize::from(connection.service));
+        return schedule.map_or(0, |found| Rules::from_word(found.scheduler.load()).persistence.into());
+    }
+    source.settings().timeouts[state.number() & 15].load()
 }
 
 /// How many connections a real server has that a client may still use: active ones, and whatever is not TCP. TCP

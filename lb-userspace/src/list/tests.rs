@@ -5,6 +5,7 @@ mod counting;
 mod edits;
 mod golden;
 mod json;
+mod marks;
 mod options;
 
 use std::collections::BTreeMap;

@@ -195,7 +195,7 @@ impl DesiredService {
     }
 
     /// How long persistence lasts.
-    pub(super) fn persistence_ticks(&self) -> Option<u32> {
+    pub(crate) fn persistence_ticks(&self) -> Option<u32> {
         let seconds = u32::try_from(self.persistence?.timeout.as_secs()).unwrap_or(u32::MAX);
         Some(u32::try_from(Ticks::of_seconds(seconds)).unwrap_or(u32::MAX))
     }

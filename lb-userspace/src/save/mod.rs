@@ -2,7 +2,9 @@
 
 mod record;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -32,8 +34,34 @@ pub struct Saved {
     pub expire_quiescent_template: bool,
     /// `expire_nodest_conn`.
     pub expire_nodest_conn: bool,
-    /// As `ipvsadm` sorts them: by family, protocol, address and port.
+    /// As `ipvsadm` sorts them: those of firewall marks last, by mark, then by family, protocol, address and port.
     pub virtual_servers: Vec<SavedService>,
+    /// The firewall marks of the file, taken out at run time or not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub marks: Vec<SavedMark>,
+}
+
+/// A firewall mark that a group of the file has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedMark {
+    /// The mark.
+    pub fwmark: NonZeroU32,
+    /// The name of the group.
+    pub group: String,
+    /// "tcp" or "udp": its virtual server's.
+    pub protocol: String,
+    /// Its lowest address, which its virtual server is known by.
+    pub address: SocketAddr,
+}
+
+/// The group that a virtual server answers for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedGroup {
+    /// Its name.
+    pub name: String,
+    /// Its firewall mark.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fwmark: Option<NonZeroU32>,
 }
 
 /// Seconds.
@@ -54,6 +82,9 @@ pub struct SavedService {
     pub address: SocketAddr,
     /// "tcp" or "udp".
     pub protocol: String,
+    /// `None` if it has one address of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<SavedGroup>,
     /// As IPVS calls it.
     pub scheduler: String,
     /// `sh-port` and the like.
@@ -92,12 +123,12 @@ pub struct SavedServer {
 }
 
 impl Saved {
-    /// What a configuration has of it.
-    pub fn of(config: &Config) -> Self {
+    /// What a configuration has of it, which is `file` with what was changed at run time.
+    pub fn of(config: &Config, file: &Config) -> Self {
         let mut virtual_servers: Vec<_> = config.virtual_servers.iter().flat_map(services).collect();
         virtual_servers.sort_by_key(|service| {
             let address = service.address;
-            (address.is_ipv6(), service.protocol.clone(), address.ip(), address.port())
+            (service.mark(), address.is_ipv6(), service.protocol.clone(), address.ip(), address.port())
         });
         let rules = &config.director.connection_rules;
         Self {
@@ -109,6 +140,7 @@ impl Saved {
             expire_quiescent_template: rules.expire_quiescent_template,
             expire_nodest_conn: rules.expire_nodest_conn,
             virtual_servers,
+            marks: file.virtual_servers.iter().filter_map(mark).collect(),
         }
     }
 
@@ -119,8 +151,15 @@ impl Saved {
         if is_whole && self.timeouts != SavedTimeouts::of(&ConnectionRules::default()) {
             rules.push(format!("--set {tcp} {tcp_fin} {udp}"));
         }
+        let mut marks = BTreeSet::new();
         for service in &self.virtual_servers {
             let rule = service.rule();
+            // All addresses of a mark are one rule.
+            if let ServiceKey::Fwmark { mark, ipv6 } = rule.key
+                && !marks.insert((mark, ipv6))
+            {
+                continue;
+            }
             rules.push(rule.to_string());
             rules.extend(service.real_servers.iter().map(|server| server.rule(&rule.key, is_whole)));
         }
@@ -166,8 +205,36 @@ impl Saved {
             }
         }
         let mut sections = vec![director];
-        sections.extend(self.virtual_servers.iter().map(SavedService::section));
+        let (mut groups, mut servers) = (BTreeSet::new(), BTreeSet::new());
+        for service in &self.virtual_servers {
+            let Some(group) = &service.group else {
+                sections.push(service.section());
+                continue;
+            };
+            if groups.insert(&group.name) {
+                sections.push(self.group(group));
+            }
+            if servers.insert((&group.name, &service.protocol)) {
+                sections.push(service.section());
+            }
+        }
         plain(&sections)
+    }
+}
+
+impl Saved {
+    fn group(&self, group: &SavedGroup) -> Section {
+        let place = Place::default();
+        let mut section = Section::new("[[virtual_server_group]]", place);
+        section.set("name", Value::text(&group.name), place);
+        if let Some(mark) = group.fwmark {
+            section.set("fwmark", Value::Number(mark.get().into()), place);
+        }
+        let is_of = |service: &&SavedService| service.group.as_ref() == Some(group);
+        let addresses: BTreeSet<_> = self.virtual_servers.iter().filter(is_of).map(|it| it.address).collect();
+        let addresses = addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>();
+        section.set("addresses", Value::texts(&addresses), place);
+        section
     }
 }
 
@@ -188,6 +255,17 @@ impl SavedTimeouts {
 /// A duration as the configuration has it.
 fn span(seconds: u64) -> Value {
     Value::text(humantime::format_duration(Duration::from_secs(seconds)).to_string())
+}
+
+/// The firewall mark that names a virtual server.
+fn mark(server: &VirtualServer) -> Option<SavedMark> {
+    let group = server.scheduling.group.as_ref()?;
+    Some(SavedMark {
+        fwmark: group.fwmark?,
+        group: group.name.clone(),
+        protocol: server.protocol.as_str().to_owned(),
+        address: SocketAddr::new(server.address, server.port),
+    })
 }
 
 /// One for each address of a virtual server.
@@ -212,6 +290,10 @@ fn services(server: &VirtualServer) -> Vec<SavedService> {
     let one = |(address, port): (IpAddr, u16)| SavedService {
         address: SocketAddr::new(address, port),
         protocol: server.protocol.as_str().to_owned(),
+        group: scheduling
+            .group
+            .as_ref()
+            .map(|group| SavedGroup { name: group.name.clone(), fwmark: group.fwmark }),
         scheduler: scheduler.to_owned(),
         scheduler_flags: SchedulerFlags(bits).names(scheduler).into_iter().map(str::to_owned).collect(),
         persistence_timeout: scheduling.persistence.map(|persistence| persistence.timeout.as_secs()),
@@ -230,11 +312,19 @@ fn services(server: &VirtualServer) -> Vec<SavedService> {
 }
 
 impl SavedService {
+    /// The firewall mark that names it; 0: none.
+    pub fn mark(&self) -> u32 {
+        self.group.as_ref().and_then(|group| group.fwmark).map_or(0, NonZeroU32::get)
+    }
+
     fn rule(&self) -> Service {
         let transport = if self.protocol == Protocol::Udp.as_str() { Transport::Udp } else { Transport::Tcp };
         let has = |end: &str| self.scheduler_flags.iter().any(|flag| flag.ends_with(end));
         Service {
-            key: ServiceKey::Address(transport, self.address),
+            key: match self.mark() {
+                0 => ServiceKey::Address(transport, self.address),
+                mark => ServiceKey::Fwmark { mark, ipv6: self.address.is_ipv6() },
+            },
             scheduler: self.scheduler.clone(),
             flags: SchedulerFlags(u8::from(has("fallback")) | u8::from(has("port")) << 1),
             persistent: self.persistence_timeout.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),
@@ -252,7 +342,10 @@ impl SavedService {
     fn section(&self) -> Section {
         let place = Place::default();
         let mut section = Section::new("[[virtual_server]]", place);
-        section.set("address", Value::text(self.address.to_string()), place);
+        match &self.group {
+            Some(group) => section.set("group", Value::text(&group.name), place),
+            None => section.set("address", Value::text(self.address.to_string()), place),
+        }
         section.set("protocol", Value::text(&self.protocol), place);
         section.set("scheduler", Value::text(&self.scheduler), place);
         if !self.scheduler_flags.is_empty() {
@@ -295,7 +388,11 @@ impl SavedServer {
         } else {
             ipvsadm::Forwarding::DirectRouting
         };
-        let Self { address, weight, upper_threshold, lower_threshold, .. } = *self;
+        let Self { mut address, weight, upper_threshold, lower_threshold, .. } = *self;
+        // One of a group without a mark, of which each address is a rule: it gets the client's port, the rule's.
+        if let (ServiceKey::Address(_, of), 0) = (service, address.port()) {
+            address.set_port(of.port());
+        }
         Server { address, forwarding, weight, upper_threshold, lower_threshold }.rule(service, thresholds)
     }
 

@@ -1,6 +1,5 @@
 //! From what was typed to what is meant.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -10,205 +9,20 @@ use lb_common::admission::Rate;
 use super::model::{
     ConnectionRules, Group, OnFailure, Persistence, SchedulerFlags, Scheduling, SourceRate, Thresholds,
 };
-use super::raw::{Granularity, RawConnectionRules, RawGroup, RawScheduling, RawThresholds};
+use super::raw::{Granularity, RawConnectionRules, RawScheduling, RawThresholds};
 use super::sources::sources;
-use crate::config::address::{self, Problem};
 use crate::config::check::number;
-use crate::config::diagnostics::{Report, Span, quoted};
+use crate::config::diagnostics::{Report, quoted};
 use crate::config::model::{Protocol, Scheduler};
 use crate::config::raw::Field;
-use crate::config::schema::closest;
 use crate::config::values::{duration, flag, optional_duration};
 use crate::config::words::word;
 
 /// The clock of the connection table tells a day apart, not much more.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 const SECOND: Duration = Duration::from_secs(1);
-/// Addresses and ports of one group.
-const MAX_MEMBERS: usize = 4096;
 const MAX_THRESHOLD: u32 = i32::MAX.unsigned_abs();
 const MAX_NETWORKS: usize = 16_384;
-
-/// The groups of a file by name, and where each stands. A group that is wrong is there without addresses.
-pub(in crate::config) type Groups = HashMap<String, (Option<Group>, Span)>;
-
-/// Checks all groups.
-pub(in crate::config) fn groups(raw: Vec<RawGroup>, report: &mut Report) -> Groups {
-    let mut known = Groups::new();
-    for group in raw {
-        let addresses = addresses(&group, report);
-        let key = format!("{}.name", group.path);
-        match group.name {
-            Field::Refused => {}
-            Field::Absent => {
-                report.error(&group.span, key, "is missing", "write name = \"web\" under it");
-            }
-            Field::Given(name, span) if name.is_empty() || name.len() > 64 => {
-                let message = format!("{} has {} bytes", quoted(&name), name.len());
-                report.error(&span, key, message, "write a name of 1 to 64 bytes");
-            }
-            Field::Given(name, span) => {
-                if let Some((_, first)) = known.get(&name) {
-                    report
-                        .error(
-                            &span,
-                            key,
-                            format!("group {} is listed twice", quoted(&name)),
-                            "rename one of the two",
-                        )
-                        .label("again here")
-                        .related(first, "first listed here");
-                    continue;
-                }
-                let group = addresses.map(|addresses| Group { name: name.clone(), addresses });
-                known.insert(name, (group, span));
-            }
-        }
-    }
-    known
-}
-
-fn addresses(raw: &RawGroup, report: &mut Report) -> Option<Vec<(IpAddr, u16)>> {
-    let key = format!("{}.addresses", raw.path);
-    let (fields, span) = match &raw.addresses {
-        Field::Refused => return None,
-        Field::Absent => {
-            let help = "write addresses = [\"192.168.4.15:80\", \"192.168.4.15:443\"] under it";
-            report.error(&raw.span, key, "is missing", help);
-            return None;
-        }
-        Field::Given(fields, span) => (fields, span),
-    };
-    if fields.is_empty() {
-        report.error(span, key, "is empty", "name at least one address");
-        return None;
-    }
-    let mut places: HashMap<(IpAddr, u16), Span> = HashMap::new();
-    let mut is_right = true;
-    let mut is_v4 = None;
-    for (index, field) in fields.iter().enumerate() {
-        let Field::Given(text, span) = field else {
-            is_right = false;
-            continue;
-        };
-        let key = format!("{key}[{index}]");
-        let members = match range(text) {
-            Ok(members) => members,
-            Err(Problem { message, help }) => {
-                report.error(span, key, message, help);
-                is_right = false;
-                continue;
-            }
-        };
-        for member in members {
-            if *is_v4.get_or_insert(member.0.is_ipv4()) != member.0.is_ipv4() {
-                let message = format!("{} is not of the first address's family", quoted(text));
-                report.error(span, &key, message, "make two groups, one for IPv4 and one for IPv6");
-                is_right = false;
-                break;
-            }
-            if let Some(first) = places.insert(member, span.clone()) {
-                let name = address::with_port(member.0, member.1);
-                report
-                    .error(span, &key, format!("{name} is listed twice"), "remove one of the two")
-                    .label("again here")
-                    .related(&first, "first listed here");
-                is_right = false;
-                break;
-            }
-        }
-        if places.len() > MAX_MEMBERS {
-            let message = format!("there are more than {MAX_MEMBERS} addresses");
-            report.error(span, &key, message, "write a virtual server of port 0 for all ports of an address");
-            return None;
-        }
-    }
-    let mut members: Vec<_> = places.into_keys().collect();
-    members.sort_unstable();
-    is_right.then_some(members)
-}
-
-/// `192.168.4.15:80`, `192.168.4.20-30:80` (addresses of one /24 or /112), `192.168.4.15:8000-8010`, and both.
-fn range(text: &str) -> Result<Vec<(IpAddr, u16)>, Problem> {
-    let problem = |message: String, help: &str| Err(Problem { message, help: help.to_owned() });
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, port),
-        _ => return problem(format!("{} has no port", quoted(text)), "write a port after the address"),
-    };
-    let (first_port, last_port) = port.split_once('-').unwrap_or((port, port));
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let (first, last) = match bare.split_once('-') {
-        Some((first, last)) => (first, Some(last)),
-        None => (bare, None),
-    };
-    let written = if host.starts_with('[') {
-        format!("[{first}]:{first_port}")
-    } else {
-        format!("{first}:{first_port}")
-    };
-    let start = address::parse(&written)?;
-    address::unicast(start.address)?;
-    let Some(first_port) = start.port else {
-        return problem(format!("{} has no port", quoted(text)), "write a port after the address");
-    };
-    let help = "write the last number of a range after its first: \"192.168.4.20-30:80\" or \"192.168.4.15:8000-8010\"";
-    let Ok(last_port) = last_port.parse::<u16>() else {
-        return problem(format!("{} in {} is not a port", quoted(last_port), quoted(text)), help);
-    };
-    let is_reversed = last_port < first_port || (first_port == 0 && last_port != 0);
-    let addresses = match (start.address, last) {
-        (address, None) => vec![address],
-        (IpAddr::V4(first), Some(last)) => {
-            let [a, b, c, low] = first.octets();
-            match last.parse::<u8>() {
-                Ok(high) if high >= low => (low..=high).map(|d| IpAddr::from([a, b, c, d])).collect(),
-                Ok(_) | Err(_) => return problem(format!("{} is no range", quoted(text)), help),
-            }
-        }
-        (IpAddr::V6(first), Some(last)) => {
-            let mut groups = first.segments();
-            let [.., low] = groups;
-            match u16::from_str_radix(last, 16) {
-                Ok(high) if high >= low && usize::from(high - low) < MAX_MEMBERS => (low..=high)
-                    .map(|group| {
-                        groups[7] = group;
-                        IpAddr::from(groups)
-                    })
-                    .collect(),
-                Ok(_) | Err(_) => return problem(format!("{} is no range", quoted(text)), help),
-            }
-        }
-    };
-    let ports = usize::from(last_port.saturating_sub(first_port)) + 1;
-    if is_reversed || addresses.len() * ports > MAX_MEMBERS {
-        return problem(format!("{} is no range of at most {MAX_MEMBERS}", quoted(text)), help);
-    }
-    Ok(addresses.into_iter().flat_map(|ip| (first_port..=last_port).map(move |port| (ip, port))).collect())
-}
-
-/// The group that a virtual server names, and the place of the name: `Some(None)` if it names none, `None` if there
-/// is no such group or it is wrong.
-pub(in crate::config) fn members(
-    raw: &RawScheduling,
-    path: &str,
-    groups: &Groups,
-    report: &mut Report,
-) -> Option<Option<(Group, Span)>> {
-    let (name, span) = match &raw.group {
-        Field::Absent => return Some(None),
-        Field::Refused => return None,
-        Field::Given(name, span) => (name, span),
-    };
-    if let Some((group, _)) = groups.get(name) {
-        return group.clone().map(|group| Some((group, span.clone())));
-    }
-    let help = match closest(name, groups.keys().map(String::as_str)) {
-        Some(meant) => format!("did you mean {}?", quoted(meant)),
-        None => "add a [[virtual_server_group]] of this name".to_owned(),
-    };
-    report.error(span, format!("{path}.group"), format!("there is no group {}", quoted(name)), help);
-    None
-}
 
 /// Checks the rest of a virtual server's keys. `is_v4` is its family.
 pub(in crate::config) fn scheduling(

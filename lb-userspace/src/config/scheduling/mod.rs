@@ -2,6 +2,7 @@
 //! admission, and what becomes of connections whose real server has failed.
 
 mod check;
+mod groups;
 mod model;
 mod raw;
 mod sources;
@@ -13,7 +14,8 @@ pub use model::{
     Thresholds,
 };
 
-pub(super) use check::{Groups, connection_rules, groups, members, scheduling, thresholds};
+pub(super) use check::{connection_rules, scheduling, thresholds};
+pub(super) use groups::{Groups, groups, marks_name_one, members};
 pub(super) use raw::{RawConnectionRules, RawGroup, RawScheduling, RawThresholds};
 pub(super) use raw::{read_connection_rules, read_groups, read_scheduling, read_thresholds};
 pub(super) use sources::{Places, fit};

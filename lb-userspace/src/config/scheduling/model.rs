@@ -1,6 +1,7 @@
 //! What these keys mean.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -67,6 +68,10 @@ fn networks<S: Serializer>(networks: &[IpNet], serializer: S) -> Result<S::Ok, S
 pub struct Group {
     /// Its name in the file.
     pub name: String,
+    /// What ipvsadm calls it: the firewall mark of packets to these addresses. No other group of the family has it,
+    /// and one virtual server at most names a group that has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fwmark: Option<NonZeroU32>,
     /// All of one family, sorted, without duplicates; at least one. Ports in host order.
     pub addresses: Vec<(IpAddr, u16)>,
 }

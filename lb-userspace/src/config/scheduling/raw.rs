@@ -62,6 +62,7 @@ pub(in crate::config) struct RawGroup {
     pub(super) path: String,
     pub(super) span: Span,
     pub(super) name: Field<String>,
+    pub(super) fwmark: Field<i128>,
     pub(super) addresses: Field<Vec<Field<String>>>,
 }
 
@@ -118,6 +119,7 @@ pub(in crate::config) fn read_groups(
         let table = Table::read(&schema::VIRTUAL_SERVER_GROUP, inner, span, path, report);
         RawGroup {
             name: table.string("name", report),
+            fwmark: table.integer("fwmark", report),
             addresses: table.strings("addresses", report),
             path: table.path,
             span: table.span,

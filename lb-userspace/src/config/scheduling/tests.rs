@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 
-use super::check::{connection_rules, groups, scheduling, thresholds};
+use super::check::{connection_rules, scheduling, thresholds};
 use super::*;
 use crate::config::diagnostics::Report;
 use crate::config::model::{Protocol, Scheduler};
@@ -39,6 +39,7 @@ fn addresses(text: &str) -> Result<Vec<String>, String> {
             path: "group".to_owned(),
             span: 0..0,
             name: table.string("name", report),
+            fwmark: table.integer("fwmark", report),
             addresses: table.strings("addresses", report),
         };
         Some(groups(vec![raw], report))
@@ -76,6 +77,44 @@ fn groups_have_addresses_ports_and_ranges() {
     ] {
         let error = addresses(text).unwrap_err();
         assert!(error.contains(expected), "{text}: {error}");
+    }
+}
+
+#[test]
+fn a_mark_names_one_group_and_one_virtual_server() {
+    let group = |name: &str, mark: &str, address: &str| {
+        format!("[[virtual_server_group]]\nname = \"{name}\"\nfwmark = {mark}\naddresses = [\"{address}\"]\n")
+    };
+    let server = |group: &str, more: &str| format!("[[virtual_server]]\ngroup = \"{group}\"\n{more}\n");
+    let web = group("web", "7", "192.168.4.15:80");
+    let director = "[director]\nrouter_id = \"lvs1\"\ninterfaces = [\"eth0\"]\n";
+    let check = |text: String| {
+        crate::config::Config::parse("lbctl.toml", &format!("{director}{text}"))
+            .map_err(|error| error.to_string())
+    };
+    let six = group("six", "7", "[2001:db8::15]:80");
+    let good = check([web.clone(), six, server("web", ""), server("six", "")].concat()).unwrap();
+    let marks: Vec<_> = good
+        .virtual_servers
+        .iter()
+        .map(|server| server.scheduling.group.as_ref().unwrap().fwmark.unwrap().get())
+        .collect();
+    assert_eq!(marks, [7, 7], "once in each family");
+    for (text, key, message) in [
+        (
+            [web.clone(), group("b", "7", "192.168.4.16:80")].concat(),
+            "virtual_server_group[1].fwmark",
+            "another group",
+        ),
+        (group("web", "0", "192.168.4.15:80"), "virtual_server_group[0].fwmark", "from 1 to 4294967295"),
+        (
+            [web, server("web", ""), server("web", "protocol = \"udp\"")].concat(),
+            "virtual_server[1].group",
+            "names one virtual server, and this is its second",
+        ),
+    ] {
+        let error = check(text).unwrap_err();
+        assert!(error.contains(key) && error.contains(message), "{error}");
     }
 }
 

@@ -97,6 +97,15 @@ pub(in crate::config) const VIRTUAL_SERVER_GROUP: Section = Section {
             "What a virtual server's `group` says.",
         ),
         key(
+            "fwmark",
+            "fwmark = 7",
+            "integer",
+            "none",
+            "from 1",
+            "What ipvsadm calls the group: firewall mark 7, `-f 7`. A name in listings, rules and commands; no packet \
+             is asked for its mark. One virtual server at most may name such a group.",
+        ),
+        key(
             "addresses",
             "addresses = [\"192.168.4.15:80\", \"192.168.4.20-30:80\"]",
             "array of strings",

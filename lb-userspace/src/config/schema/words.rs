@@ -85,7 +85,10 @@ pub(super) const NOT_SUPPORTED: &[(&str, &str)] = &[
         "remove it: a sorry server is reached as the virtual server's `forwarding` says",
     ),
     ("smtp_alert", "remove it: mail is sent about everything if [notifications] has an email"),
-    ("fwmark", "name the addresses in a [[virtual_server_group]], and write `group` instead of `address`"),
+    (
+        "fwmark",
+        "name the addresses in a [[virtual_server_group]] with this mark, and write `group` instead of `address`",
+    ),
     ("hashed", "write scheduler = \"sh\" or \"mh\""),
     ("flag-1", "write scheduler_flags = [\"sh-fallback\"], or \"mh-fallback\""),
     ("flag-2", "write scheduler_flags = [\"sh-port\"], or \"mh-port\""),

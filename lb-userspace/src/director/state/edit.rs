@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Director;
 use crate::config::{Config, RealServer};
-use crate::edits::{Edited, Edits, Operation, OperationError, ServiceName};
+use crate::edits::{Edited, Edits, Operation, OperationError, ServiceName, named};
 
 /// How long an edit waits for the MACs of new real servers: a script of many must not be slow.
 const RESOLVE_FOR: Duration = Duration::from_millis(300);
@@ -39,6 +39,7 @@ fn unchecked(operation: &Operation, config: &Config) -> Option<String> {
     let Operation::AddServer { service, server, .. } = operation else { return None };
     let owner = config.virtual_servers.iter().find(|owner| ServiceName::of(owner) == *service)?;
     let is_checked = |real: &&RealServer| !real.health.checks.is_empty();
+    let server = named(owner, *server);
     let added =
         owner.real_servers.iter().find(|real| (real.address, real.port) == (server.ip(), server.port()))?;
     (!is_checked(&added) && owner.real_servers.iter().any(|real| is_checked(&real))).then(|| {

@@ -7,7 +7,7 @@ use crate::save::Saved;
 impl Director {
     /// What is served: the file with the changes made at run time, whatever checks and orders say just now.
     pub fn saved(&self) -> Saved {
-        Saved::of(&self.config)
+        Saved::of(&self.config, &self.file)
     }
 
     /// What the file said when it was read last, for comparisons.

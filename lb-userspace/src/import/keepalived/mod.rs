@@ -18,10 +18,11 @@ mod tests;
 mod translate;
 mod tree;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::accept::{Imported, accept};
-use super::report::{Fate, Place, Report};
+use super::marks::{self, Marks, UnreadableMarks};
+use super::report::{Fate, Place, Report, Source};
 use crate::config::{Config, ConfigError, Diagnostic, Severity};
 
 pub use reader::Unreadable;
@@ -33,6 +34,19 @@ pub struct Options {
     pub config_id: Option<String>,
     /// Interfaces that packets for the virtual servers arrive on; else those of VRRP.
     pub interfaces: Vec<String>,
+    /// Files of the firewall's rules that set marks.
+    pub marks: Vec<PathBuf>,
+}
+
+/// What there was to import cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// The configuration.
+    #[error(transparent)]
+    Configuration(#[from] Unreadable),
+    /// The firewall's rules.
+    #[error(transparent)]
+    Marks(#[from] UnreadableMarks),
 }
 
 /// Imports the file at `path`.
@@ -40,24 +54,27 @@ pub struct Options {
 /// # Errors
 ///
 /// It cannot be read. Whatever is wrong in it is in the report instead.
-pub fn import(path: &Path, options: &Options) -> Result<Imported, Unreadable> {
+pub fn import(path: &Path, options: &Options) -> Result<Imported, ImportError> {
     let mut report = Report::default();
+    let marks = marks::read(&options.marks)?;
     let config_id = options.config_id.clone().unwrap_or_else(host_name);
     let lines = reader::read(path, &config_id, &mut report)?;
-    Ok(finish(&lines, options, report))
+    Ok(finish(&lines, options, &marks, report))
 }
 
-/// Imports `text`, which is in no file; `name` is for messages.
-pub fn import_text(name: &str, text: &str, options: &Options) -> Imported {
+/// Imports `text`, which is in no file, with these rules of the firewall's instead of those that `options` name; `name`
+/// is for messages.
+pub fn import_text(name: &str, text: &str, options: &Options, marks: &[Source]) -> Imported {
     let mut report = Report::default();
     let config_id = options.config_id.clone().unwrap_or_else(host_name);
     let lines = reader::read_text(name, text.as_bytes(), &config_id, &mut report);
-    finish(&lines, options, report)
+    finish(&lines, options, marks, report)
 }
 
-fn finish(lines: &[line::Line], options: &Options, mut report: Report) -> Imported {
+fn finish(lines: &[line::Line], options: &Options, marks: &[Source], mut report: Report) -> Imported {
     let tree = tree::parse(lines, &mut report);
-    let sections = translate::translate(&tree, &options.interfaces, &mut report);
+    let marks = Marks::of(marks, &mut report);
+    let sections = translate::translate(&tree, &options.interfaces, marks, &mut report);
     accept(sections, report, "lbctl import keepalived")
 }
 

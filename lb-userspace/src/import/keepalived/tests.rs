@@ -1,5 +1,6 @@
 mod examples;
 mod grammar;
+mod marks;
 mod meaning;
 mod mistakes;
 mod vocabulary;
@@ -9,8 +10,15 @@ use crate::import::report::{Fate, Finding};
 
 /// As the machine `lvs1` reads it.
 fn imported(text: &str) -> Imported {
-    let options = Options { config_id: Some("lvs1".to_owned()), interfaces: Vec::new() };
-    import_text("keepalived.conf", text, &options)
+    marked(text, "")
+}
+
+/// The same, with `marks` as the firewall's rules, if there are any.
+fn marked(text: &str, marks: &str) -> Imported {
+    let options = Options { config_id: Some("lvs1".to_owned()), ..Options::default() };
+    let source = Source { name: "marks.rules".to_owned(), text: marks.to_owned() };
+    let marks = if marks.is_empty() { Vec::new() } else { vec![source] };
+    import_text("keepalived.conf", text, &options, &marks)
 }
 
 /// The configuration, of which every line has lost its comment.

@@ -10,8 +10,8 @@ use lb_common::layout::Traffic;
 use super::super::rates::Rate;
 use super::super::rows::{Entry, Row};
 use super::super::text::{self, Look, Resolve};
-use super::Director;
-use super::golden::{assert_same_connections, protocol_of};
+use super::golden::{any_port, assert_same_connections, is_of_any_port, protocol_of};
+use super::{Director, service_key};
 use crate::edits::Origin;
 use crate::ipvsadm::{self, Command, Forwarding, NoNames, Server, Service, ServiceKey, Transport, Tunnel};
 
@@ -237,7 +237,7 @@ fn every_other_capture() {
         if words[1] == "-Lcn" {
             let mut director = Director::new();
             serve_all(&mut director, capture);
-            assert_same_connections(&mut director, capture, false);
+            assert_same_connections(&mut director, capture, words.contains(&"--persistent-conn"));
             seen += 1;
             continue;
         }
@@ -253,7 +253,7 @@ fn every_other_capture() {
         assert_eq!(ours, capture, "{command}");
         seen += 1;
     }
-    assert_eq!(seen, 146);
+    assert_eq!(seen, 154);
 }
 
 /// The listings of `golden/listings.txt`, each with its command.
@@ -277,15 +277,24 @@ impl Resolve for PortNames {
 
 /// Serves whatever the entries of a listing are of.
 fn serve_all(director: &mut Director, capture: &str) {
-    let mut services: BTreeMap<(u8, &str), BTreeSet<&str>> = BTreeMap::new();
+    let mut services: BTreeMap<(u8, String), BTreeSet<String>> = BTreeMap::new();
+    let is_any_port = is_of_any_port(capture);
+    let name = |address: &str| if is_any_port { any_port(address) } else { address.to_owned() };
     for line in capture.lines().skip(2) {
         let words: Vec<&str> = line.split_whitespace().collect();
-        services.entry((protocol_of(words[0]), words[4])).or_default().insert(words[5]);
+        let key = (protocol_of(words[0]), name(words[4]));
+        services.entry(key).or_default().insert(name(words[5]));
     }
     for ((protocol, service), servers) in services {
-        let servers: Vec<_> = servers.into_iter().map(|server| (server, 1)).collect();
-        director.serve(protocol, service, &servers);
+        let servers: Vec<_> = servers.iter().map(|server| (server.as_str(), 1)).collect();
+        director.serve(protocol, &service, &servers);
+        if capture.contains(" ASSURED ") {
+            let timeout = std::time::Duration::from_secs(60);
+            let service = director.desired.services.get_mut(&service_key(protocol, &service)).unwrap();
+            service.persistence = Some(crate::config::Persistence { timeout, prefix: 32 });
+        }
     }
+    director.reach();
 }
 
 /// Name and contents of each capture.

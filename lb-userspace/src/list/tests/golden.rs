@@ -4,7 +4,7 @@ use super::super::text::LargeNumber;
 use super::*;
 
 /// Equal but for the first line, which names the program.
-fn assert_same(golden: &str, ours: &str) {
+pub(super) fn assert_same(golden: &str, ours: &str) {
     let (title, rest) = ours.split_once('\n').unwrap();
     assert_eq!(title, format!("lbctl {} (size=128)", env!("CARGO_PKG_VERSION")));
     assert_eq!(rest, golden.split_once('\n').unwrap().1);
@@ -123,10 +123,12 @@ fn rate_after_400_mb() {
     assert_same(include_str!("../golden/ln-rate-after-400-mb.txt"), &listing);
 }
 
-/// Enters the connections that a capture shows, lists them, and finds the capture's lines: all of them, in the
-/// order of our table instead of theirs, with columns for persistence engines if `has_engines`. A tick is longer than a second, so that some seconds are none here: then
-/// it is the next one.
+/// Enters the connections and templates that a capture shows, lists them, and finds the capture's lines: all of them, in
+/// the order of our table instead of theirs, with columns for persistence engines if `has_engines`. A tick is longer
+/// than a second, so that some seconds are none here: then it is the next one.
 pub(super) fn assert_same_connections(director: &mut Director, golden: &str, has_engines: bool) {
+    let is_any_port = is_of_any_port(golden);
+    let name = |address: &str| if is_any_port { any_port(address) } else { address.to_owned() };
     let mut golden = golden.to_owned();
     for line in golden.clone().lines().skip(2) {
         let words: Vec<_> = line.split_whitespace().collect();
@@ -134,14 +136,24 @@ pub(super) fn assert_same_connections(director: &mut Director, golden: &str, has
         let state = State::ALL.into_iter().rev().find(|known| known.as_str() == state).unwrap();
         let (minutes, seconds) = expires.split_once(':').unwrap();
         let left = minutes.parse::<u64>().unwrap() * 60 + seconds.parse::<u64>().unwrap();
-        let timeout = director.tables.settings.timeouts[state.number()].load();
+        let (protocol, service_name, server_name) = (protocol_of(protocol), name(service), name(server));
+        let key = service_key(protocol, &service_name);
+        let timeout = match state.template() {
+            true => director.desired.services[&key].persistence_ticks().unwrap().into(),
+            false => director.tables.settings.timeouts[state.number()].load(),
+        };
         let shown = |idle: u64| (timeout - idle) * (1 << 30) / 1_000_000_000;
         let idle = (0..timeout).rev().find(|idle| shown(*idle) >= left).unwrap();
         let ours = format!("{:02}:{:02}", shown(idle) / 60, shown(idle) % 60);
         assert!(shown(idle) - left <= 1, "{ours} for {expires}");
         golden = golden.replace(line, &line.replacen(expires, &ours, 1));
-        let names = (protocol_of(protocol), service, server);
-        director.connect(names, client, state, u32::try_from(idle).unwrap());
+        let (id, reference) = director.find(protocol, &service_name, &server_name);
+        let id = match state.template() {
+            true => Applied::read(&director.tables).services[&key].schedule,
+            false => id,
+        };
+        let port = service.parse::<SocketAddr>().unwrap().port();
+        director.enter(id, reference, client, state, u32::try_from(idle).unwrap(), port);
     }
     let wanted = ListArgs { persistent_conn: has_engines, ..args(&["-c", "-n"]) };
     let mut ours = Vec::new();
@@ -154,6 +166,16 @@ pub(super) fn assert_same_connections(director: &mut Director, golden: &str, has
         (titles, rows)
     };
     assert_eq!(parts(&ours), parts(&golden));
+}
+
+/// Is the capture of a virtual server of any port? Its templates have port 0.
+pub(super) fn is_of_any_port(capture: &str) -> bool {
+    let mut rows = capture.lines().skip(2).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    rows.any(|words| words[2] == "ASSURED" && words[4].ends_with(":0"))
+}
+
+pub(super) fn any_port(address: &str) -> String {
+    format!("{}:0", address.rsplit_once(':').unwrap().0)
 }
 
 pub(super) fn protocol_of(name: &str) -> u8 {

@@ -9,7 +9,7 @@ fn repository() -> std::path::PathBuf {
 
 fn example(name: &str, config_id: &str) -> Imported {
     let path = repository().join("config/keepalived").join(name);
-    let options = Options { config_id: Some(config_id.to_owned()), interfaces: Vec::new() };
+    let options = Options { config_id: Some(config_id.to_owned()), ..Options::default() };
     import(&path, &options).unwrap()
 }
 

@@ -139,10 +139,9 @@ fn quorum_never_exceeds_the_weights() {
 
 #[test]
 fn groups_stand_for_several_addresses() {
-    let text = "virtual_server_group web {\n192.168.4.15 80\n192.168.4.20-22 80\nfwmark 7\n}\n\
+    let text = "virtual_server_group web {\n192.168.4.15 80\n192.168.4.20-22 80\n}\n\
                 virtual_server group web {\nlb_algo rr\nlb_kind DR\nprotocol TCP\npersistence_timeout 60\nreal_server 192.168.4.100 80 {\nweight 1\n}\n}\n";
     let imported = imported(text);
-    assert_said(&imported, Fate::NotSupported, &["fwmark 7", "firewall marks"]);
     let all = toml(&imported);
     assert!(all.contains("addresses = [\"192.168.4.15:80\", \"192.168.4.20-22:80\"]"), "{all}");
     assert!(all.contains("group = \"web\""), "{all}");
@@ -153,7 +152,7 @@ fn what_cannot_be_served_is_left_out_whole() {
     for (text, why) in [
         (
             "virtual_server fwmark 1 {\nprotocol TCP\nreal_server 10.0.0.2 80 {\nweight 1\n}\n}",
-            "firewall marks",
+            "--marks FILE",
         ),
         ("virtual_server 10.0.0.1 80 {\nprotocol SCTP\nreal_server 10.0.0.2 80 {\nweight 1\n}\n}", "SCTP"),
         (
@@ -264,8 +263,8 @@ fn the_interfaces_of_vrrp_are_where_packets_arrive() {
     );
     let guessed = imported(&checked(""));
     assert!(guessed.toml.text.contains("a guess"), "{}", guessed.toml.text);
-    let options = Options { config_id: None, interfaces: vec!["bond0".to_owned()] };
-    assert_eq!(import_text("k", &text, &options).config.unwrap().director.interfaces, ["bond0"]);
+    let options = Options { interfaces: vec!["bond0".to_owned()], ..Options::default() };
+    assert_eq!(import_text("k", &text, &options, &[]).config.unwrap().director.interfaces, ["bond0"]);
     let alone = imported(&instance("virtual_ipaddress {\n192.168.4.15\n}"));
     assert!(!toml(&alone).contains("interfaces"), "VRRP without balancing needs none");
 }

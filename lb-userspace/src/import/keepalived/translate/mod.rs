@@ -16,12 +16,14 @@ use std::time::Duration;
 use super::keywords::{Becomes, ENTRY};
 use super::tree::Statement;
 use crate::import::document::{Section, Value};
+use crate::import::marks::Marks;
 use crate::import::report::{Fate, Place, Report};
 
 /// What one statement's block or line becomes, while everything is gone through.
 #[derive(Debug)]
 pub(super) struct Translation<'a> {
     pub(super) report: &'a mut Report,
+    marks: Marks,
     director: Section,
     notifications: Section,
     vrrp: Section,
@@ -43,15 +45,22 @@ pub(super) struct Translation<'a> {
     served: BTreeSet<String>,
     /// The addresses of virtual servers.
     served_addresses: BTreeSet<std::net::IpAddr>,
-    /// The families and sizes of groups.
-    group_families: Vec<(String, bool)>,
+    /// The groups so far.
+    grouped: Vec<servers::Grouped>,
 }
 
-/// Translates a file, `[director]` first. `interfaces` are those that packets arrive on, if the operator named any.
-pub(super) fn translate(root: &[Statement], interfaces: &[String], report: &mut Report) -> Vec<Section> {
+/// Translates a file, `[director]` first. `interfaces` are those that packets arrive on, if the operator named any, and
+/// `marks` what the firewall marks.
+pub(super) fn translate(
+    root: &[Statement],
+    interfaces: &[String],
+    marks: Marks,
+    report: &mut Report,
+) -> Vec<Section> {
     let start = Place { file: 0, line: 1, column: 1 };
     let mut translation = Translation {
         report,
+        marks,
         director: Section::new("[director]", start),
         notifications: Section::new("[notifications]", start),
         vrrp: Section::new("[vrrp]", start),
@@ -68,7 +77,7 @@ pub(super) fn translate(root: &[Statement], interfaces: &[String], report: &mut 
         file_paths: Vec::new(),
         served: BTreeSet::new(),
         served_addresses: BTreeSet::new(),
-        group_families: Vec::new(),
+        grouped: Vec::new(),
     };
     translation.root(root);
     translation.choose_interfaces(interfaces);

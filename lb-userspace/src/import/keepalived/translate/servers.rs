@@ -6,11 +6,14 @@ mod scheduling;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::addresses::{ranges, with_port};
+use super::addresses::with_port;
 use super::checks::Defaults;
 use super::{Translation, lasting};
 use crate::import::document::{Section, Value};
 use crate::import::keepalived::tree::Statement;
+use crate::import::marks::Marked;
+use crate::import::ranges::ranges;
+use crate::ipvsadm::Transport;
 
 /// keepalived's and IPVS's persistence, in seconds (`IPVS_SVC_PERSISTENT_TIMEOUT`).
 const PERSISTENCE: Duration = Duration::from_secs(360);
@@ -40,6 +43,16 @@ struct Service<'s> {
 enum Form {
     Address(IpAddr, Option<u16>),
     Group(String),
+    Mark(u32),
+}
+
+/// A group in the making.
+#[derive(Debug, Clone)]
+pub(super) struct Grouped {
+    pub(super) name: String,
+    pub(super) is_ipv6: bool,
+    /// What the firewall marks with its mark.
+    pub(super) transport: Option<Transport>,
 }
 
 impl Translation<'_> {
@@ -49,13 +62,26 @@ impl Translation<'_> {
         section.set("name", Value::text(&name), block.place());
         let mut addresses = Vec::new();
         let mut is_ipv6 = None;
+        let mut transport = None;
+        let marks = block.block.iter().filter(|entry| entry.word(0) == Some("fwmark")).count();
         for entry in &block.block {
             let text = entry.word(0).unwrap_or("");
             if text == "fwmark" {
-                self.refused(
-                    entry,
-                    "firewall marks are not supported: name the addresses and ports that are marked",
-                );
+                let Some(mark) = self.mark_of(entry, 1) else { continue };
+                // The family is that of the group's addresses, else the one that has this mark.
+                let family = is_ipv6.unwrap_or_else(|| self.marks.is_ipv6_alone(mark));
+                let Some(marked) = self.marked(entry, mark, family) else { continue };
+                is_ipv6 = Some(family);
+                transport = Some(marked.transport);
+                addresses.extend(marked.addresses);
+                if marks == 1 && block.block.len() == 1 {
+                    self.taken(entry, "virtual_server_group.fwmark");
+                    section.set("fwmark", Value::Number(mark.into()), entry.place());
+                } else {
+                    let message = "what has this mark joins the group's addresses, and the group has no mark of its own: \
+                                   it is one virtual server";
+                    self.changed(entry, message);
+                }
                 continue;
             }
             let port = match entry.word(1).map_or(Ok(0), str::parse::<u16>) {
@@ -84,21 +110,60 @@ impl Translation<'_> {
         if addresses.is_empty() {
             return self.refused(block, "it has no address that could be taken over");
         }
-        self.group_families.push((name, is_ipv6 == Some(true)));
+        self.grouped.push(Grouped { name, is_ipv6: is_ipv6 == Some(true), transport });
         section.set("addresses", Value::texts(addresses), block.place());
         self.by_table(block);
         self.groups.push(section);
     }
 
+    /// The mark in word `index`.
+    fn mark_of(&mut self, statement: &Statement, index: usize) -> Option<u32> {
+        let text = statement.word(index).unwrap_or("");
+        let mark = text.parse::<u32>().ok().filter(|mark| *mark > 0);
+        if mark.is_none() {
+            self.refused(statement, format!("{text:?} is not a mark: a number from 1; left out"));
+        }
+        mark
+    }
+
+    /// What the firewall marks so; a mark that nothing is known of is reported.
+    fn marked(&mut self, statement: &Statement, mark: u32, is_ipv6: bool) -> Option<Marked> {
+        match self.marks.find(mark, is_ipv6, self.report) {
+            Ok(marked) => Some(marked),
+            Err(why) => {
+                self.refused(statement, why);
+                None
+            }
+        }
+    }
+
+    /// The group of `virtual_server fwmark N`, which is of its real servers' family.
+    fn group_of_mark(&mut self, block: &Statement, mark: u32) -> Option<Grouped> {
+        let family = block.block.iter().find_map(|inner| match (inner.keyword.name, inner.word(0)) {
+            ("ip_family", Some(word)) => Some(word.eq_ignore_ascii_case("inet6")),
+            ("real_server", Some(address)) => Some(address.contains(':')),
+            _ => None,
+        });
+        let is_ipv6 = family.unwrap_or(false);
+        let Marked { transport, addresses, place } = self.marked(block, mark, is_ipv6)?;
+        let mut name = if is_ipv6 { format!("mark-{mark}-ipv6") } else { format!("mark-{mark}") };
+        while self.grouped.iter().any(|group| group.name == name) {
+            name.push('+');
+        }
+        let mut section = Section::new("[[virtual_server_group]]", block.place());
+        section.set("name", Value::text(&name), block.place());
+        section.set("fwmark", Value::Number(mark.into()), block.place());
+        section.set("addresses", Value::texts(addresses), place);
+        self.groups.push(section);
+        let group = Grouped { name, is_ipv6, transport: Some(transport) };
+        self.grouped.push(group.clone());
+        Some(group)
+    }
+
     fn form(&mut self, block: &Statement) -> Option<Form> {
         let first = block.word(0).unwrap_or("");
         match (first, block.word(1)) {
-            ("fwmark", _) => {
-                let message = "firewall marks are not supported: name the marked addresses and ports in a \
-                               virtual_server_group and write `virtual_server group NAME`; its whole block is left out";
-                self.refused(block, message);
-                None
-            }
+            ("fwmark", _) => self.mark_of(block, 1).map(Form::Mark),
             ("group", Some(name)) => Some(Form::Group(name.to_owned())),
             (text, port) => {
                 let Ok(address) = text.parse::<IpAddr>() else {
@@ -121,6 +186,7 @@ impl Translation<'_> {
 
     pub(super) fn virtual_server(&mut self, block: &Statement) {
         let Some(form) = self.form(block) else { return self.left_out(block) };
+        let mut group = None;
         let mut section = Section::new("[[virtual_server]]", block.place());
         let mut service = Service { forwarding: "nat", ..Service::default() };
         match &form {
@@ -131,23 +197,31 @@ impl Translation<'_> {
                 section.set("address", Value::text(with_port(*address, service.port)), block.place());
             }
             Form::Group(name) => {
-                let Some((_, is_ipv6)) = self.group_families.iter().find(|(group, _)| group == name) else {
+                let Some(found) = self.grouped.iter().find(|group| group.name == *name).cloned() else {
                     self.refused(
                         block,
                         format!("there is no virtual_server_group {name:?}; its whole block is left out"),
                     );
                     return self.left_out(block);
                 };
-                service.is_ipv6 = *is_ipv6;
-                section.set("group", Value::text(name), block.place());
+                group = Some(found);
             }
+            Form::Mark(mark) => {
+                let Some(found) = self.group_of_mark(block, *mark) else { return self.left_out(block) };
+                group = Some(found);
+            }
+        }
+        if let Some(group) = &group {
+            service.is_ipv6 = group.is_ipv6;
+            section.set("group", Value::text(&group.name), block.place());
         }
         let statements = self.statements(block);
         if !statements.iter().any(|statement| statement.keyword.name == "real_server") {
             self.changed(block, "it has no real_server: keepalived leaves it out, and so does this");
             return self.left_out(block);
         }
-        let Some(protocol) = self.protocol(&mut section, block, &statements) else {
+        let marked = group.and_then(|group| group.transport);
+        let Some(protocol) = self.protocol(&mut section, block, (&statements, marked)) else {
             return self.left_out(block);
         };
         let identity = format!("{form}/{protocol}");
@@ -238,8 +312,28 @@ impl Translation<'_> {
         &mut self,
         section: &mut Section,
         block: &Statement,
-        statements: &[&Statement],
+        (statements, marked): (&[&Statement], Option<Transport>),
     ) -> Option<&'static str> {
+        // IPVS goes by the mark, whatever the file says.
+        if let Some(transport) = marked {
+            let protocol = transport.name();
+            section.assume(
+                "protocol",
+                Value::text(protocol),
+                block.place(),
+                "of the packets that have its mark",
+            );
+            if let Some(statement) = statements.iter().find(|statement| statement.keyword.name == "protocol")
+            {
+                match statement.word(0).is_some_and(|word| word.eq_ignore_ascii_case(protocol)) {
+                    true => self.by_table(statement),
+                    false => {
+                        self.changed(statement, format!("packets of {protocol} have its mark: taken as that"))
+                    }
+                }
+            }
+            return Some(protocol);
+        }
         let Some(statement) = statements.iter().find(|statement| statement.keyword.name == "protocol") else {
             let uses_tcp = statements.iter().flat_map(|statement| &statement.block).any(|check| {
                 matches!(check.keyword.name, "TCP_CHECK" | "HTTP_GET" | "SSL_GET" | "SMTP_CHECK")
@@ -332,6 +426,7 @@ impl std::fmt::Display for Form {
         match self {
             Form::Address(address, port) => f.write_str(&with_port(*address, port.unwrap_or(0))),
             Form::Group(name) => write!(f, "group {name}"),
+            Form::Mark(mark) => write!(f, "fwmark {mark}"),
         }
     }
 }
