@@ -60,6 +60,14 @@ mod as_root {
                 lbctl()?.display()
             );
             let listing = lab.exec(Node::Lvs1, ["unshare", "--mount", "sh", "-c", &line])?;
+            lab.curl_sequence("http://192.168.4.15/", 3)?;
+            let line = format!("{line} -c");
+            let connections = lab.exec(Node::Lvs1, ["unshare", "--mount", "sh", "-c", &line])?;
+            ensure!(
+                connections.contains(" shop.example:http  web1.example:http\n")
+                    && connections.contains(" shop.example:http  192.168.4.200:http\n"),
+                "{connections}"
+            );
             for row in ["TCP  shop.example:http wrr\n", "  -> web1.example:http ", "  -> 192.168.4.200:http "]
             {
                 ensure!(listing.contains(row), "no {row:?} in:\n{listing}");

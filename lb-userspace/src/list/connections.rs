@@ -7,10 +7,13 @@ use std::net::SocketAddr;
 
 use lb_common::conn::{Ticks, Value};
 use lb_common::layout::DestinationRef;
+use lb_common::net::protocol;
 
 use super::snapshot::{RealServer, Snapshot, live_connections, timeout};
+use super::text::Resolve;
 use super::{ListArgs, ListError, Source};
 use crate::dataplane::connections::Connection;
+use crate::ipvsadm::Transport;
 use crate::plane::desired::ServiceKey;
 
 /// Who an entry's ids stand for.
@@ -25,18 +28,20 @@ pub(super) struct Names<'s, N> {
 }
 
 impl<'s, N> Names<'s, N> {
-    /// Of the virtual servers in `snapshot`; `name` makes what a line needs of an address.
-    pub(super) fn new(snapshot: &'s Snapshot, name: impl Fn(SocketAddr) -> N) -> Self {
+    /// Of the virtual servers in `snapshot`; `name` makes what a line needs of an address and its protocol.
+    pub(super) fn new(snapshot: &'s Snapshot, name: impl Fn(SocketAddr, Transport) -> N) -> Self {
         let mut names = Self { services: Vec::new(), schedules: Vec::new(), servers: Vec::new() };
         let socket = |key: &ServiceKey| SocketAddr::new(key.address, key.port);
         for service in &snapshot.virtual_servers {
-            put(&mut names.schedules, service.schedule.into(), (&service.key, name(socket(&service.key))));
+            let transport = transport(&service.key);
+            let first = name(socket(&service.key), transport);
+            put(&mut names.schedules, service.schedule.into(), (&service.key, first));
             for (key, id) in service.names() {
-                put(&mut names.services, id.into(), (key, name(socket(key))));
+                put(&mut names.services, id.into(), (key, name(socket(key), transport)));
             }
             for server in &service.real_servers {
                 let address = SocketAddr::new(server.key.address, server.key.port);
-                put(&mut names.servers, server.reference.id() as usize, (server, name(address)));
+                put(&mut names.servers, server.reference.id() as usize, (server, name(address, transport)));
             }
         }
         names
@@ -53,6 +58,10 @@ impl<'s, N> Names<'s, N> {
         let server = self.servers.get(reference.id() as usize)?.as_ref()?;
         (server.0.reference == reference).then_some((service, server))
     }
+}
+
+fn transport(service: &ServiceKey) -> Transport {
+    if service.protocol == protocol::UDP { Transport::Udp } else { Transport::Tcp }
 }
 
 fn put<N>(names: &mut Vec<Option<N>>, index: usize, name: N) {
@@ -82,11 +91,12 @@ pub(crate) fn seconds_left(timeout: u64, value: Value, now: Ticks) -> u64 {
     u64::try_from(seconds).unwrap_or(u64::MAX)
 }
 
-/// Writes the table.
+/// Writes the table, with names of hosts and services from `resolver` if there is one.
 pub(super) fn write<S: Source>(
     args: &ListArgs,
     snapshot: &Snapshot,
     source: &S,
+    resolver: Option<&dyn Resolve>,
     out: &mut impl Write,
 ) -> Result<(), ListError> {
     writeln!(out, "IPVS connection entries")?;
@@ -96,26 +106,37 @@ pub(super) fn write<S: Source>(
         true => writeln!(out, "{:<18} {:<16} pe_data", "destination", "pe name")?,
         false => writeln!(out, "destination")?,
     }
-    let names = Names::new(snapshot, |address| address.to_string());
+    let shown = |address: SocketAddr, transport| match resolver {
+        Some(resolver) => resolver.name(address, transport),
+        None => address.to_string(),
+    };
+    let names = Names::new(snapshot, shown);
     let now = source.now();
     let mut line = Line(Vec::with_capacity(256));
     for connection in live_connections(source, now) {
         let Some(((service, virtual_name), (server, real_name))) = names.of(&connection) else { continue };
         let value = connection.value;
+        let transport = transport(service);
         line.0.clear();
         line.column(3, |line| line.text(service.protocol_name()));
         line.column(6, |line| line.minutes(seconds_left(timeout(source, &connection), value, now)));
         line.column(11, |line| line.text(value.state().as_str()));
-        line.column(18, |line| line.address(connection.client))?;
+        line.column(18, |line| line.endpoint(connection.client, transport, resolver))?;
         line.column(18, |line| match service.port {
-            0 => line.address(SocketAddr::new(service.address, virtual_port(service, value))),
+            0 => {
+                let address = SocketAddr::new(service.address, virtual_port(service, value));
+                line.endpoint(address, transport, resolver)
+            }
             _ => {
                 line.text(virtual_name);
                 Ok(())
             }
         })?;
         match server.key.port {
-            0 => line.address(SocketAddr::new(server.key.address, real_port(server, value)))?,
+            0 => {
+                let address = SocketAddr::new(server.key.address, real_port(server, value));
+                line.endpoint(address, transport, resolver)?;
+            }
             _ => line.text(real_name),
         }
         line.0.push(b'\n');
@@ -150,6 +171,17 @@ impl Line {
         two_digits(self, seconds / 60);
         self.0.push(b':');
         two_digits(self, seconds % 60);
+    }
+
+    fn endpoint(
+        &mut self,
+        address: SocketAddr,
+        transport: Transport,
+        resolver: Option<&dyn Resolve>,
+    ) -> io::Result<()> {
+        let Some(resolver) = resolver else { return self.address(address) };
+        self.text(&resolver.name(address, transport));
+        Ok(())
     }
 
     fn address(&mut self, address: SocketAddr) -> io::Result<()> {

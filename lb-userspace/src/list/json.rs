@@ -223,7 +223,7 @@ pub(super) fn connections<S: Source>(
     out: &mut impl Write,
 ) -> Result<(), ListError> {
     write!(out, "{{\"schema\":\"lbctl/connections/v1\",\"connections\":[")?;
-    let names = Names::new(snapshot, |_| ());
+    let names = Names::new(snapshot, |_, _| ());
     let now = source.now();
     let mut separator = "\n";
     for entry in live_connections(source, now) {

@@ -313,11 +313,13 @@ fn write<S: Source>(
         address: endpoint.ip(),
         port: endpoint.port(),
     });
+    let resolver = args.resolve.then(resolve::System::default);
+    let names = resolver.as_ref().map(|names| -> &dyn text::Resolve { names });
     if args.connections {
-        let names = Snapshot::read_names(source)?.only(filter)?;
+        let snapshot = Snapshot::read_names(source)?.only(filter)?;
         return match args.json {
-            true => json::connections(&names, source, out),
-            false => connections::write(args, &names, source, out),
+            true => json::connections(&snapshot, source, out),
+            false => connections::write(args, &snapshot, source, names, out),
         };
     }
     if args.rate && beside.rates.is_none() {
@@ -332,13 +334,7 @@ fn write<S: Source>(
         text::banner(&snapshot, out)?;
     }
     let entries = rows::entries(&snapshot, beside, args.all, args.nosort);
-    let resolver = args.resolve.then(resolve::System::default);
-    let look = Look {
-        exact: args.exact,
-        color: args.color,
-        marks: !args.plain,
-        names: resolver.as_ref().map(|names| -> &dyn text::Resolve { names }),
-    };
+    let look = Look { exact: args.exact, color: args.color, marks: !args.plain, names };
     match () {
         // In the order of precedence that `ipvsadm` gives them.
         () if args.stats => text::stats(&entries, &look, out)?,
