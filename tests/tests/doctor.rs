@@ -64,6 +64,36 @@ mod as_root_waiting {
         });
     }
 
+    /// A host whose role cannot be told says how to name it; a keepalived.conf is a configuration too.
+    #[test]
+    fn looks_at_what_it_is_told_to() {
+        isolated("as_root::looks_at_what_it_is_told_to", || {
+            let lab = Lab::builder().nginx(false).up()?;
+            let conf = "virtual_server 192.168.4.15 80 {\nlb_algo rr\nlb_kind DR\nprotocol TCP\ndelay_loop 6\n\
+                        real_server 192.168.4.200 80 {\nweight 1\n}\n}\n";
+            let conf = lab.write("keepalived.conf", conf)?.display().to_string();
+            let absent = lab.dir().join("absent").display().to_string();
+            for option in ["-c", "--keepalived"] {
+                let output = run_lbctl(&lab, Node::Lvs1, ["doctor", option, &absent])?;
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                let is_right =
+                    said.contains(&format!("{absent}: no such file")) && said.contains("--realserver --vip");
+                assert!(output.status.code() == Some(1) && is_right, "{said}");
+            }
+            let words = ["--silent", "--keepalived", &conf, "--interface", "eth0"];
+            let (_, findings) = doctor(&lab, Node::Lvs1, &words)?;
+            find(&findings, "interface", "eth0")?;
+            find(&findings, "real-server", "192.168.4.200")?;
+            let up = ["up", "-d", "--keepalived", &conf, "--interface", "eth0"];
+            assert!(run_lbctl(&lab, Node::Lvs1, up)?.status.success());
+            let output = run_lbctl(&lab, Node::Lvs1, ["doctor", "-c", &absent])?;
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(said.contains("the one that the director was started with"), "{said}");
+            assert!(run_lbctl(&lab, Node::Lvs1, ["down"])?.status.success());
+            lab.down()
+        });
+    }
+
     #[test]
     fn finds_what_is_broken_on_a_real_server() {
         isolated("as_root_waiting::finds_what_is_broken_on_a_real_server", || {

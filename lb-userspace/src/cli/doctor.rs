@@ -10,7 +10,6 @@ use clap::Args;
 use hyper::Method;
 
 use super::{ConfigArgs, InstanceArgs};
-use crate::config::Config;
 use crate::config::vrrp::VrrpInstance;
 use crate::director::client;
 use crate::director::instance::Instance;
@@ -46,10 +45,22 @@ pub(super) struct DoctorArgs {
 }
 
 pub(super) async fn run(args: &DoctorArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let is_real_server = args.realserver
-        || !args.config.config.exists()
-            && Path::new(realserver::RUN_DIR).join(args.instance.instance.name()).exists()
-            && !Lock::is_held(&args.instance.instance);
+    let is_up = Lock::is_held(&args.instance.instance);
+    let has_record = Path::new(realserver::RUN_DIR).join(args.instance.instance.name()).exists();
+    let file = args.config.keepalived.as_ref().unwrap_or(&args.config.config);
+    let is_real_server = args.realserver || !file.exists() && has_record && !is_up;
+    if !is_real_server && !file.exists() {
+        anyhow::bail!(
+            "{}: no such file: {}",
+            file.display(),
+            match is_up {
+                true => "name the one that the director was started with, with -c FILE or --keepalived FILE",
+                false =>
+                    "name a director's configuration with -c FILE or --keepalived FILE; to look at a real server, say \
+                     --realserver --vip ADDR",
+            }
+        );
+    }
     let report = match is_real_server {
         true => real_server(args).await?,
         false => director(args).await?,
@@ -64,7 +75,7 @@ pub(super) async fn run(args: &DoctorArgs, out: &mut impl Write) -> anyhow::Resu
 }
 
 async fn director(args: &DoctorArgs) -> anyhow::Result<Report> {
-    let config = Config::load(&args.config.config)?;
+    let config = args.config.source().load()?;
     let vips: Vec<IpAddr> = config.vips().into_iter().collect();
     let is_up = Lock::is_held(&args.instance.instance);
     let real = config.virtual_servers.iter().flat_map(|server| &server.real_servers);
@@ -121,7 +132,7 @@ async fn real_server(args: &DoctorArgs) -> anyhow::Result<Report> {
         vips = names.filter_map(|(address, _)| address.parse().ok()).collect();
         vips.dedup();
     }
-    let config = Config::load(&args.config.config).ok();
+    let config = args.config.source().load().ok();
     let ports = config.iter().flat_map(|config| &config.virtual_servers).map(|server| server.port);
     let asked = Asked {
         vips: vips.clone(),
