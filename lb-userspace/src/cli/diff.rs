@@ -12,10 +12,7 @@ use crate::diff::{self, Change};
 use crate::director::client;
 use crate::import::source::ConfigSource;
 
-/// Say what a reload would change.
-///
-/// Compares what the running director read last with its file as it is now, or with another file. Changes made at run
-/// time outlive a reload and are not shown. Exit codes: 0 the same, 1 it differs, 2 it cannot be told.
+/// Arguments of `lbctl diff`.
 #[derive(Debug, Args)]
 pub(super) struct DiffArgs {
     /// Compare with this file instead of the director's own

@@ -20,10 +20,7 @@ use crate::realserver;
 use crate::vrrp::machine::State;
 use crate::vrrp::status::VrrpStatus;
 
-/// Look for whatever keeps this host from working well as a director or as a real server, and say what to do.
-///
-/// Looks at the kernel, BPF, interfaces, real servers, packet filters and the clock, and asks who answers ARP for
-/// each VIP. Changes nothing. Exit code: 0, nothing worse than a note; 3, a warning; 1, an error.
+/// Arguments of `lbctl doctor`.
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
     #[command(flatten)]

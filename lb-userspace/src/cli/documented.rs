@@ -169,3 +169,17 @@ fn every_link_leads_somewhere() {
     }
     assert!(count > 60, "{count}");
 }
+
+/// What the manual says of a command is all that its comment says: clap takes a variant's in place of its arguments'.
+#[test]
+fn commands_that_end_with_other_codes_say_so() {
+    let command = super::command();
+    for name in ["diff", "doctor", "import"] {
+        let about = command.find_subcommand(name).unwrap().get_long_about().unwrap().to_string();
+        assert!(about.to_lowercase().contains("exit code"), "{name}: {about}");
+    }
+    for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
+        let about = below.get_about().unwrap().to_string();
+        assert!(!about.starts_with("Arguments of"), "{}: {about}", below.get_name());
+    }
+}

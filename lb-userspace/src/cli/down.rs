@@ -13,10 +13,7 @@ use crate::director::{client, teardown};
 use crate::edits::Edits;
 use crate::net::netlink::Netlink;
 
-/// Stop the director and undo everything it did: virtual addresses, the program, its tables.
-///
-/// Works too when the daemon was killed. To stop the daemon and leave the traffic, kill it (SIGKILL): the next
-/// `lbctl up` takes over.
+/// Arguments of `lbctl down`.
 #[derive(Debug, Args)]
 pub(super) struct DownArgs {
     #[command(flatten)]

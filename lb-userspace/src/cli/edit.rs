@@ -21,10 +21,7 @@ use crate::list::snapshot::Snapshot;
 use crate::list::zero::Baseline;
 use crate::plane::desired::ServiceKey;
 
-/// Add, change or remove virtual servers of the running director.
-///
-/// The configuration file stays as it is. What is changed here outlives restarts and reloads of the daemon, is
-/// marked by `lbctl list`, and ends with `lbctl clear --edits` or `lbctl down`.
+/// Arguments of `lbctl service`.
 #[derive(Debug, Args)]
 pub(super) struct ServiceArgs {
     #[command(subcommand)]
@@ -116,10 +113,7 @@ impl ServiceEdit {
     }
 }
 
-/// Add, change or remove real servers of the running director.
-///
-/// The configuration file stays as it is. What is changed here outlives restarts and reloads of the daemon, is
-/// marked by `lbctl list`, and ends with `lbctl clear --edits` or `lbctl down`.
+/// Arguments of `lbctl server`.
 #[derive(Debug, Args)]
 pub(super) struct ServerArgs {
     #[command(subcommand)]
@@ -196,9 +190,7 @@ pub(super) struct ClearArgs {
     instance: InstanceArgs,
 }
 
-/// Begin counters and rates at zero, as ipvsadm -Z does.
-///
-/// Listings count from then on; metrics go on as they were.
+/// Arguments of `lbctl zero`.
 #[derive(Debug, Args)]
 pub(super) struct ZeroArgs {
     /// Only this virtual server

@@ -13,10 +13,7 @@ use super::edit::open;
 use crate::explain::{self, Question};
 use crate::list::parse_endpoint;
 
-/// Say which decision the director would take now about a packet, and why.
-///
-/// The datapath itself is run on a made-up packet and on the tables as they are, of which it changes copies only:
-/// no connection, counter or turn of a scheduler is touched. Works when the daemon is down.
+/// Arguments of `lbctl explain`.
 #[derive(Debug, Args)]
 pub(super) struct ExplainArgs {
     /// Where the packet comes from; without a port: one that has no connection yet

@@ -15,11 +15,7 @@ use crate::import::report::Fate;
 use crate::import::{Imported, ipvsadm, keepalived, marks};
 use crate::ipvsadm::SystemNames;
 
-/// Make a configuration of another program's.
-///
-/// Every line of the result says where it came from. The report on standard error says what changed in meaning and
-/// what is not supported. Exit codes: 0 everything means the same, 3 something changed in meaning, 4 something is not
-/// supported, 1 there is no result.
+/// Arguments of `lbctl import`.
 #[derive(Debug, Args)]
 pub(super) struct ImportArgs {
     #[command(subcommand)]
@@ -29,8 +25,14 @@ pub(super) struct ImportArgs {
 #[derive(Debug, Subcommand)]
 enum From {
     /// Of keepalived: keepalived.conf with all its includes
+    ///
+    /// Every line of the result says where it came from. Exit codes: 0 everything means the same, 3 something changed
+    /// in meaning, 4 something is not supported, 1 there is no result.
     Keepalived(KeepalivedImport),
     /// Of ipvsadm: what `ipvsadm -S` or `ipvsadm -Sn` prints
+    ///
+    /// Every line of the result says where it came from. Exit codes: 0 everything means the same, 3 something changed
+    /// in meaning, 4 something is not supported, 1 there is no result.
     Ipvsadm(IpvsadmImport),
 }
 

@@ -25,9 +25,7 @@ use crate::orders::{Done, Order, Orders};
 use crate::path;
 use crate::plane::desired::{ServerKey, ServiceKey};
 
-/// List virtual servers, real servers, connections and counters, as ipvsadm does.
-///
-/// Reads the tables themselves, so it works when the daemon is down; only --rate and --checks need the daemon.
+/// Arguments of `lbctl list`.
 #[derive(Debug, Args)]
 pub(super) struct ListCommand {
     #[command(flatten)]

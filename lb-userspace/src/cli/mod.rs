@@ -49,42 +49,79 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Start the director: balance the configured virtual servers
+    ///
+    /// In the foreground until SIGTERM, SIGINT or `lbctl down`, which undo everything. SIGHUP reloads the
+    /// configuration. If an earlier daemon was killed, its tables and connections are taken over as they are, and
+    /// a program of this version replaces the running one without losing a packet.
     Up(up::UpArgs),
     /// Stop the director and undo everything it did
+    ///
+    /// Works too when the daemon was killed. To stop the daemon and leave the traffic, kill it (SIGKILL): the next
+    /// `lbctl up` takes over.
     Down(down::DownArgs),
     /// Go over to the changed configuration without losing a packet or a connection
     Reload(InstanceArgs),
     /// Say what is wrong with a configuration, without touching anything
     Check(check::CheckArgs),
     /// Let a real server keep its connections and give it no new ones, until `enable`
+    ///
+    /// The order stands over reloads and restarts until `lbctl enable`.
     Drain(orders::DrainArgs),
     /// Take a real server out as if its checks failed, until `enable`
     Disable(orders::OrderArgs),
     /// Lift `drain` and `disable`
     Enable(orders::OrderArgs),
     /// Give a real server another weight, until `set-weight … configured`
+    ///
+    /// The order stands over reloads and restarts until `lbctl set-weight … configured`.
     SetWeight(orders::SetWeightArgs),
     /// Say what a reload would change
+    ///
+    /// Compares what the running director read last with its file as it is now, or with another file. Changes made at run
+    /// time outlive a reload and are not shown. Exit codes: 0 the same, 1 it differs, 2 it cannot be told.
     Diff(diff::DiffArgs),
     /// Print what the director serves, as a configuration or as ipvsadm's rules
+    ///
+    /// That is the configuration file as it was read last with the changes made at run time, whatever checks and orders
+    /// say just now: so a real server that has failed is not lost. It works when the daemon is down, as the traffic does.
     Save(save::SaveArgs),
     /// Make a configuration of keepalived's or ipvsadm's, and say what changes
+    ///
+    /// Every line of the result says where it came from. The report on standard error says what changed in meaning and
+    /// what is not supported. Exit codes: 0 everything means the same, 3 something changed in meaning, 4 something is not
+    /// supported, 1 there is no result.
     Import(import::ImportArgs),
     /// List virtual servers, real servers, connections and counters, as ipvsadm does
+    ///
+    /// Reads the tables themselves, so it works when the daemon is down; only --rate and --checks need the daemon.
     List(list::ListCommand),
     /// Show VRRP instances; hand them over or take them by hand
     Vrrp(vrrp::VrrpArgs),
     /// Add, change or remove virtual servers of the running director
+    ///
+    /// The configuration file stays as it is. What is changed here outlives restarts and reloads of the daemon, is
+    /// marked by `lbctl list`, and ends with `lbctl clear --edits` or `lbctl down`.
     Service(edit::ServiceArgs),
     /// Add, change or remove real servers of the running director
+    ///
+    /// The configuration file stays as it is. What is changed here outlives restarts and reloads of the daemon, is
+    /// marked by `lbctl list`, and ends with `lbctl clear --edits` or `lbctl down`.
     Server(edit::ServerArgs),
     /// Take all virtual servers out of service, or forget all changes made at run time
     Clear(edit::ClearArgs),
     /// Begin counters and rates at zero, as ipvsadm -Z does
+    ///
+    /// Listings count from then on; metrics go on as they were.
     Zero(edit::ZeroArgs),
     /// Look for what keeps this host from working well as a director or a real server
+    ///
+    /// Looks at the kernel, BPF, interfaces, real servers, packet filters and the clock, and asks who answers ARP for
+    /// each VIP. Changes nothing. Exit code: 0, nothing worse than a note; 3, a warning; 1, an error.
     Doctor(doctor::DoctorArgs),
     /// Say which decision the director would take now about a packet, and why
+    ///
+    /// The datapath itself is run on a made-up packet and on the tables as they are, of which it changes copies only:
+    /// no connection, counter or turn of a scheduler is touched. Works when the daemon is down.
     Explain(explain::ExplainArgs),
     /// Take ipvsadm's own options; a symbolic link `ipvsadm` to lbctl does the same
     #[command(disable_help_flag = true)]

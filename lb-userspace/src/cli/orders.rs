@@ -28,9 +28,7 @@ pub(super) struct OrderArgs {
     instance: InstanceArgs,
 }
 
-/// Let a real server keep its connections and give it no new ones.
-///
-/// The order stands over reloads and restarts until `lbctl enable`.
+/// Arguments of `lbctl drain`.
 #[derive(Debug, Args)]
 pub(super) struct DrainArgs {
     #[command(flatten)]
@@ -46,9 +44,7 @@ pub(super) struct DrainArgs {
     timeout: Option<Duration>,
 }
 
-/// Give a real server another weight.
-///
-/// The order stands over reloads and restarts until `lbctl set-weight … configured`.
+/// Arguments of `lbctl set-weight`.
 #[derive(Debug, Args)]
 pub(super) struct SetWeightArgs {
     #[command(flatten)]

@@ -13,10 +13,7 @@ use crate::director::instance::Instance;
 use crate::director::lock::Lock;
 use crate::save::Saved;
 
-/// Print what the director serves, as a configuration or as ipvsadm's rules.
-///
-/// That is the configuration file as it was read last with the changes made at run time, whatever checks and orders
-/// say just now: so a real server that has failed is not lost. It works when the daemon is down, as the traffic does.
+/// Arguments of `lbctl save`.
 #[derive(Debug, Args)]
 pub(super) struct SaveArgs {
     /// In which form

@@ -15,11 +15,7 @@ use crate::director::state::Director;
 use crate::director::{alone, daemon, preflight, teardown};
 use crate::import::source::ConfigSource;
 
-/// Start the director: balance the configured virtual servers.
-///
-/// In the foreground until SIGTERM, SIGINT or `lbctl down`, which undo everything. SIGHUP reloads the
-/// configuration. If an earlier daemon was killed, its tables and connections are taken over as they are, and
-/// a program of this version replaces the running one without losing a packet.
+/// Arguments of `lbctl up`.
 #[derive(Debug, Args)]
 pub(super) struct UpArgs {
     #[command(flatten)]
