@@ -10,6 +10,7 @@ use clap::Args;
 use hyper::Method;
 
 use super::{ConfigArgs, InstanceArgs};
+use crate::config::Config;
 use crate::config::vrrp::VrrpInstance;
 use crate::director::client;
 use crate::director::instance::Instance;
