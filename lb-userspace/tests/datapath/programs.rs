@@ -19,7 +19,7 @@ use crate::harness::world::{client, hops, vip, world};
 /// must be left.
 const MOST: u32 = 900_000;
 
-/// The figures are those of docs/kernel-support.md, which says how to bring them up to date.
+/// The figures are those of docs/kernel-support.md.
 #[test]
 fn all_are_verified_with_room_left_under_every_kernel() {
     if !may_load() {
