@@ -149,7 +149,9 @@ mod as_root {
                 // IPv6 in IPv4, which a device of the administrator's unpacks.
                 real_servers(&lab, &format!("start --vip {v6}"))?;
                 for node in WEBS {
-                    lab.exec(node, ["ip", "link", "add", "sit1", "type", "sit"])?;
+                    // The module's own sit0 has no address: one with the same is refused.
+                    let local = lab.address(node, Family::V4).context("a node of the lab")?.to_string();
+                    lab.exec(node, ["ip", "link", "add", "sit1", "type", "sit", "local", &local])?;
                     lab.exec(node, ["ip", "link", "set", "dev", "sit1", "up"])?;
                 }
                 director.reload(&services(&lab, Configuration::new(&["eth0"]), Family::V6, Family::V4)?)?;
