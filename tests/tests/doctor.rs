@@ -67,7 +67,7 @@ mod as_root_waiting {
     /// A host whose role cannot be told says how to name it; a keepalived.conf is a configuration too.
     #[test]
     fn looks_at_what_it_is_told_to() {
-        isolated("as_root::looks_at_what_it_is_told_to", || {
+        isolated("as_root_waiting::looks_at_what_it_is_told_to", || {
             let lab = Lab::builder().nginx(false).up()?;
             let conf = "virtual_server 192.168.4.15 80 {\nlb_algo rr\nlb_kind DR\nprotocol TCP\ndelay_loop 6\n\
                         real_server 192.168.4.200 80 {\nweight 1\n}\n}\n";
@@ -191,7 +191,7 @@ mod as_root_waiting {
     /// What becomes of the macvlan of `use_vmac`, and of the settings that it needs, each with a remedy that works.
     #[test]
     fn its_remedies_mend_a_virtual_mac() {
-        isolated("as_root::its_remedies_mend_a_virtual_mac", || {
+        isolated("as_root_waiting::its_remedies_mend_a_virtual_mac", || {
             let lab = Lab::builder().nginx(false).up()?;
             let vip = lab.vip(Family::V4);
             let of = |priority| -> anyhow::Result<_> {

@@ -148,7 +148,7 @@ mod as_root_waiting {
             VirtualServer::new(lab.web(Family::V4)).scheduler(scheduler).option(options),
             |server, node| anyhow::Ok(server.real_server(real(&lab, node)?, 1)),
         )?;
-        let (one, two) = pair(&lab, &server)?;
+        let (mut one, two) = pair(&lab, &server)?;
         let load = Load::start(&lab, Node::Client, LoadPlan::new(lab.web(Family::V4)))?;
         let back = if takes { (Node::Lvs1, "take") } else { (Node::Lvs2, "release") };
         let orders = [(Node::Lvs1, "release", Node::Lvs2), (back.0, back.1, Node::Lvs1)];
@@ -159,9 +159,12 @@ mod as_root_waiting {
             has(&lab, VIP, next, &[&one, &two])?;
         }
         ensure!(load.pass(100, patience(20)), "{:?}", load.so_far());
-        // And a clean stop.
+        // And a clean stop, and a return that preempts.
         one.down()?;
         has(&lab, VIP, Node::Lvs2, &[&two])?;
+        ensure!(load.pass(100, patience(20)), "{:?}", load.so_far());
+        one.up_again()?;
+        has(&lab, VIP, Node::Lvs1, &[&one, &two])?;
         ensure!(load.pass(100, patience(20)), "{:?}", load.so_far());
         let report = load.stop()?;
         eprintln!("{scheduler}: {} of {} requests failed", report.failed, report.ok + report.failed);
@@ -171,10 +174,10 @@ mod as_root_waiting {
 
     /// A director that hands over places what begins then as the next one will place its packets.
     #[test]
-    fn a_release_costs_no_request_to_two_real_servers() {
-        isolated("as_root::a_release_costs_no_request_to_two_real_servers", || {
-            for scheduler in ["wrr", "lc"] {
-                let report = hand_over(scheduler, "", false)?;
+    fn a_switch_by_hand_costs_no_request_to_two_real_servers() {
+        isolated("as_root_waiting::a_switch_by_hand_costs_no_request_to_two_real_servers", || {
+            for (scheduler, takes) in [("wrr", true), ("lc", false)] {
+                let report = hand_over(scheduler, "", takes)?;
                 ensure!(report.failed == 0 && report.by_server.len() == 2, "{report:?}");
             }
             Ok(())
@@ -184,7 +187,7 @@ mod as_root_waiting {
     /// Both directors compute the same real server always.
     #[test]
     fn no_switch_costs_a_request_with_mh() {
-        isolated("as_root::no_switch_costs_a_request_with_mh", || {
+        isolated("as_root_waiting::no_switch_costs_a_request_with_mh", || {
             let report = hand_over("mh", "scheduler_flags = [\"mh-port\"]", true)?;
             ensure!(report.failed == 0 && report.by_server.len() == 2, "{report:?}");
             Ok(())

@@ -114,8 +114,11 @@ impl Alone {
                 drop(answer.send(status.map_err(|error| Refused { error: error.to_string() })));
             }
             Request::VrrpOrder { name, takes, answer } => {
-                let said = self.vrrp.order(&name, takes).await;
-                drop(answer.send(said.map(|said| Said { said }).map_err(|error| Refused { error })));
+                let said = self.vrrp.order(&name, takes);
+                tokio::spawn(async move {
+                    let said = said.await.map(|said| Said { said }).map_err(|error| Refused { error });
+                    drop(answer.send(said));
+                });
             }
             Request::Reload(answer) => drop(answer.send(self.reload().await)),
             Request::Down(answer) => return Some(answer),

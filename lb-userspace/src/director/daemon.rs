@@ -181,8 +181,11 @@ async fn serve(director: &mut Director, estimators: &mut Estimators, request: Re
             drop(answer.send(status));
         }
         Request::VrrpOrder { name, takes, answer } => {
-            let said = director.order_vrrp(&name, takes).await;
-            drop(answer.send(said.map(|said| Said { said }).map_err(|error| Refused { error })));
+            let said = director.order_vrrp(&name, takes);
+            tokio::spawn(async move {
+                let said = said.await.map(|said| Said { said }).map_err(|error| Refused { error });
+                drop(answer.send(said));
+            });
         }
         Request::Saved(answer) => drop(answer.send(director.saved())),
         Request::Configuration(answer) => {

@@ -304,10 +304,17 @@ impl Director {
     ///
     /// # Errors
     /// Why not.
-    pub async fn order_vrrp(&self, name: &str, takes: bool) -> Result<String, String> {
-        match &self.failover.handle {
-            Some(handle) => handle.order(name, takes).await,
-            None => Err("there are no VRRP instances".to_owned()),
+    pub fn order_vrrp(
+        &self,
+        name: &str,
+        takes: bool,
+    ) -> impl Future<Output = Result<String, String>> + Send + use<> {
+        let said = self.failover.handle.as_ref().map(|handle| handle.order(name, takes));
+        async move {
+            match said {
+                Some(said) => said.await,
+                None => Err("there are no VRRP instances".to_owned()),
+            }
         }
     }
 

@@ -404,4 +404,6 @@ pub struct Status {
     pub skew: Duration,
     /// When a master of lower priority is not left alone any more.
     pub preempts_in: Option<Duration>,
+    /// It is master as soon as its timer runs out, though another one lives.
+    pub preempts: bool,
 }

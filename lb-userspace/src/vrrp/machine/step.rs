@@ -158,6 +158,7 @@ impl Instance {
             master_down_interval: self.master_down_interval(),
             skew: self.skew(),
             preempts_in: self.preempts_at.map(|at| at.saturating_sub(now)),
+            preempts: self.state == State::Backup && matches!(self.then, Some(Why::Preempts { .. })),
         }
     }
 

@@ -1,7 +1,8 @@
 //! Directors tell each other what must be the same on them, and each says what is not.
 //!
 //! An own UDP datagram, never a part of an advert: to the group of the adverts, or to the unicast peers. keepalived
-//! neither sends nor answers it. It carries digests, and whoever can send it can cause a warning and nothing else.
+//! neither sends nor answers it. It carries digests, and what a director intends ([`Intent`]): whoever can send it can
+//! cause a warning, and that new connections are placed by their hash for some seconds.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,9 +13,11 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
+use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::Message;
 use super::member::ms;
 use crate::config::Config;
 use crate::config::vrrp::VrrpInstance;
@@ -38,6 +41,28 @@ struct Announcement {
     instances: Vec<Described>,
     /// Of all virtual servers.
     virtual_servers: u64,
+    /// What it is about to do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    takes: Vec<Intent>,
+}
+
+/// A director will be master of a virtual router whose master is another one. That one places new connections by their
+/// hash from now on, as this one will place their packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Intent {
+    pub(super) virtual_router_id: u8,
+    pub(super) is_ipv6: bool,
+    /// In so many milliseconds at the latest.
+    pub(super) within_ms: u64,
+}
+
+/// The comparison's way to the protocol's thread and back.
+#[derive(Debug, Clone)]
+pub(super) struct Ways {
+    /// What this director intends.
+    pub(super) intents: broadcast::Sender<Intent>,
+    /// Who is told what others intend.
+    pub(super) messages: mpsc::UnboundedSender<Message>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +118,7 @@ fn announcement(config: &Config) -> Announcement {
         router_id: config.director.router_id.clone(),
         instances: config.vrrp.instances.iter().map(describe).collect(),
         virtual_servers: digest(&config.virtual_servers),
+        takes: Vec::new(),
     }
 }
 
@@ -153,11 +179,11 @@ impl Drop for Comparison {
 
 impl Comparison {
     /// Starts it on the current runtime, if it is configured.
-    pub(super) fn start(config: &Config) -> Self {
+    pub(super) fn start(config: &Config, ways: &Ways) -> Self {
         let peers = Peers::default();
         let task = config.vrrp.compare_port.filter(|_| !config.vrrp.instances.is_empty()).map(|port| {
             let places = places(&config.vrrp.instances);
-            tokio::spawn(run(announcement(config), places, port, Arc::clone(&peers)))
+            tokio::spawn(run(announcement(config), places, port, Arc::clone(&peers), ways.clone()))
         });
         Self { peers, task }
     }
@@ -199,14 +225,15 @@ fn places(instances: &[VrrpInstance]) -> Vec<Place> {
     places
 }
 
-async fn run(ours: Announcement, places: Vec<Place>, port: u16, peers: Peers) {
+async fn run(ours: Announcement, places: Vec<Place>, port: u16, peers: Peers, ways: Ways) {
     let ours = Arc::new(ours);
-    let tasks = places.into_iter().map(|place| serve(Arc::clone(&ours), place, port, Arc::clone(&peers)));
+    let tasks = places.into_iter().map(|place| serve(Arc::clone(&ours), place, port, &peers, &ways));
     futures_util::future::join_all(tasks).await;
 }
 
 /// Speaks and listens on one interface.
-async fn serve(ours: Arc<Announcement>, (name, is_ipv6, to): Place, port: u16, peers: Peers) {
+async fn serve(ours: Arc<Announcement>, (name, is_ipv6, to): Place, port: u16, peers: &Peers, ways: &Ways) {
+    let mut intents = ways.intents.subscribe();
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut socket: Option<(u32, UdpSocket)> = None;
@@ -218,13 +245,20 @@ async fn serve(ours: Arc<Announcement>, (name, is_ipv6, to): Place, port: u16, p
                 None => std::future::pending().await,
             }
         };
-        let received = tokio::select! {
-            received = received => Some(received),
-            _ = ticks.tick() => None,
+        let happened = tokio::select! {
+            received = received => Happened::Received(received),
+            // Some may have been missed; there is always a sender.
+            intent = intents.recv() => Happened::Intends(intent.ok()),
+            _ = ticks.tick() => Happened::Ticked,
         };
-        let speaks = match received {
-            None => {
-                forget(&peers);
+        let mut takes = Vec::new();
+        let speaks = match happened {
+            Happened::Intends(intent) => {
+                takes.extend(intent);
+                intent.is_some()
+            }
+            Happened::Ticked => {
+                forget(peers);
                 // The interface may be another of the same name.
                 let index = nix::net::if_::if_nametoindex(name.as_str()).ok();
                 if socket.as_ref().map(|(index, _)| *index) != index {
@@ -238,15 +272,16 @@ async fn serve(ours: Arc<Announcement>, (name, is_ipv6, to): Place, port: u16, p
                 }
                 true
             }
-            Some(Ok((length, from))) => {
+            Happened::Received(Ok((length, from))) => {
                 let text = buffer.get(..length).unwrap_or_default();
-                serde_json::from_slice(text).is_ok_and(|theirs| hear(&ours, &theirs, from.ip(), &peers))
+                understand(&ours, text, from.ip(), &name, peers, &ways.messages)
             }
             // Errors of what was sent to peers that are down.
-            Some(Err(_)) => false,
+            Happened::Received(Err(_)) => false,
         };
         if speaks && let Some((index, socket)) = &socket {
-            let text = serde_json::to_vec(&*ours).unwrap_or_default();
+            let said = Announcement { takes, ..Announcement::clone(&ours) };
+            let text = serde_json::to_vec(&said).unwrap_or_default();
             for to in &to {
                 let to = match to {
                     IpAddr::V4(_) => SocketAddr::new(*to, port),
@@ -257,6 +292,33 @@ async fn serve(ours: Arc<Announcement>, (name, is_ipv6, to): Place, port: u16, p
             }
         }
     }
+}
+
+/// What [`serve`] waits for.
+enum Happened {
+    Received(io::Result<(usize, SocketAddr)>),
+    Intends(Option<Intent>),
+    Ticked,
+}
+
+/// Takes a datagram that came in on an interface. Returns whether it should be answered.
+fn understand(
+    ours: &Announcement,
+    text: &[u8],
+    from: IpAddr,
+    interface: &str,
+    peers: &Peers,
+    messages: &mpsc::UnboundedSender<Message>,
+) -> bool {
+    let Ok(mut theirs) = serde_json::from_slice::<Announcement>(text) else { return false };
+    let takes = std::mem::take(&mut theirs.takes);
+    if theirs.lbctl == 1 && theirs != *ours {
+        for intent in takes {
+            // Its end is reported where something is asked of it.
+            drop(messages.send(Message::Intended { interface: interface.to_owned(), intent }));
+        }
+    }
+    hear(ours, &theirs, from, peers)
 }
 
 /// Notes what another director says. Returns whether it is new, and should be told about this one at once.
@@ -357,5 +419,31 @@ mod tests {
         assert!(!hear(&ours, &ours, from, &peers));
         assert!(hear(&ours, &theirs, from, &peers));
         assert!(!hear(&ours, &theirs, from, &peers));
+    }
+
+    #[test]
+    fn an_intent_is_told_and_makes_no_difference() {
+        let (ours, theirs, peers) = (config("lvs1", ""), config("lvs2", "priority = 50"), Peers::default());
+        let intent = Intent { virtual_router_id: 51, is_ipv6: false, within_ms: 500 };
+        let said = Announcement { takes: vec![intent], ..theirs.clone() };
+        let text = serde_json::to_vec(&said).unwrap();
+        let (messages, mut inbox) = mpsc::unbounded_channel();
+        let from = IpAddr::from([192, 168, 4, 3]);
+        assert!(understand(&ours, &text, from, "eth0", &peers, &messages));
+        let told = inbox.try_recv().unwrap();
+        assert!(
+            matches!(told, Message::Intended { interface, intent: found } if interface == "eth0" && found == intent)
+        );
+        assert!(peers.lock().unwrap().values().all(|peer| peer.differs.is_empty()));
+        // Who is known is not answered; its own words are nobody's.
+        assert!(!understand(&ours, &text, from, "eth0", &peers, &messages));
+        inbox.try_recv().unwrap();
+        let own = Announcement { takes: vec![intent], ..ours.clone() };
+        assert!(!understand(&ours, &serde_json::to_vec(&own).unwrap(), from, "eth0", &peers, &messages));
+        inbox.try_recv().unwrap_err();
+        // One that knows of no intents is understood.
+        let before = serde_json::to_vec(&theirs).unwrap();
+        assert!(!String::from_utf8_lossy(&before).contains("takes"));
+        assert!(!understand(&ours, &before, from, "eth0", &peers, &messages));
     }
 }

@@ -35,13 +35,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 
-use self::compare::Comparison;
+use self::compare::{Comparison, Intent, Ways};
 use self::holder::Interfaces;
 use self::observe::Observers;
-use self::runner::Runner;
+use self::runner::{Outlets, Runner};
 use self::track::Observation;
 use super::machine::{Event, State};
 use super::status::VrrpStatus;
@@ -53,6 +53,8 @@ const PROTOCOL_PRECEDENCE: i32 = 20;
 const ADDRESSES_PRECEDENCE: i32 = 10;
 /// How long the end may take after nobody has to be waited for any more.
 const END: Duration = Duration::from_secs(8);
+/// Intents that wait to be sent; more are forgotten.
+const INTENTS: usize = 64;
 
 /// What the protocol's thread is told.
 #[derive(Debug)]
@@ -71,6 +73,11 @@ enum Message {
         answer: oneshot::Sender<Result<String, String>>,
     },
     Status(oneshot::Sender<VrrpStatus>),
+    /// Another director will be master of a virtual router of this interface.
+    Intended {
+        interface: String,
+        intent: Intent,
+    },
     Stop(oneshot::Sender<()>),
 }
 
@@ -128,6 +135,7 @@ pub struct Handle {
     news: mpsc::UnboundedReceiver<News>,
     observers: Observers,
     comparison: Comparison,
+    ways: Ways,
 }
 
 /// The protocol's thread has ended, which it does not by itself.
@@ -161,8 +169,10 @@ impl Handle {
         }
         let observers = Observers::start(config, &Observer(messages.clone()));
         let config = config.clone();
+        let ways = Ways { intents: broadcast::channel(INTENTS).0, messages: messages.clone() };
+        let outlets = Outlets { holder: tasks, carried, news, intents: ways.intents.clone() };
         spawn("vrrp", PROTOCOL_PRECEDENCE, move |has_precedence| async move {
-            Runner::new(&config, tasks, carried, news, has_precedence).run(inbox).await;
+            Runner::new(&config, outlets, has_precedence).run(inbox).await;
         })?;
         Ok(Self {
             messages,
@@ -170,7 +180,8 @@ impl Handle {
             tables,
             news: news_inbox,
             observers,
-            comparison: Comparison::start(whole),
+            comparison: Comparison::start(whole, &ways),
+            ways,
         })
     }
 
@@ -229,7 +240,7 @@ impl Handle {
         is_done.await.map_err(|_gone| Ended)?;
         let observer = self.observer();
         self.observers.configure(config, &observer);
-        self.comparison = Comparison::start(whole);
+        self.comparison = Comparison::start(whole, &self.ways);
         Ok(())
     }
 
@@ -244,16 +255,21 @@ impl Handle {
         Ok(VrrpStatus { peers: self.comparison.status(), ..status })
     }
 
-    /// Hands an instance or a group over, or takes it. Returns what happens now.
-    ///
-    /// # Errors
-    /// Why not.
-    pub async fn order(&self, name: &str, takes: bool) -> Result<String, String> {
+    /// Hands an instance or a group over, or takes it. Returns what happens now, or why it does not; a take returns when
+    /// it is done, which is announced to the master first.
+    pub fn order(
+        &self,
+        name: &str,
+        takes: bool,
+    ) -> impl Future<Output = Result<String, String>> + Send + use<> {
         let (answer, said) = oneshot::channel();
         let event = if takes { Event::Take } else { Event::Release };
         let order = Message::Order { name: name.to_owned(), event, answer };
-        self.tell(order).map_err(|ended| ended.to_string())?;
-        said.await.map_err(|_gone| Ended.to_string())?
+        let told = self.tell(order);
+        async move {
+            told.map_err(|ended| ended.to_string())?;
+            said.await.map_err(|_gone| Ended.to_string())?
+        }
     }
 
     /// Hands everything over, waits until somebody has it or nobody comes, and removes the addresses.

@@ -6,6 +6,7 @@
 mod act;
 mod configure;
 mod hear;
+mod orders;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -13,9 +14,10 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::select_all;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::compare::Intent;
 use super::holder::{Interfaces, Task};
 use super::member::{Member, ms};
 use super::overheard::Overheard;
@@ -25,16 +27,20 @@ use super::track::Tracking;
 use super::{Carried, Message, News};
 use crate::config::vrrp::{SyncGroup, VirtualAddress, Vrrp};
 use crate::net::frames::Frames;
-use crate::vrrp::machine::{Action, Event, Hand, Report, State};
+use crate::vrrp::machine::{Event, State};
 use crate::vrrp::packet::Check;
 use crate::vrrp::status::{GroupStatus, VrrpStatus};
-use crate::vrrp::sync::{GroupId, InstanceId, Output, Routers};
+use crate::vrrp::sync::{GroupId, InstanceId, Routers};
 
 /// How long packets are served after another director was heard at the end: its adverts come before its announcement.
 const ANNOUNCEMENT: Duration = Duration::from_millis(200);
 /// How long before priority 0 newcomers are placed as the next director will place their packets: the requests that are
 /// under way then have mostly ended.
 const AGREEMENT: Duration = Duration::from_millis(500);
+/// How long packets of a master that another director succeeds may still come here.
+const LATE: Duration = Duration::from_secs(1);
+/// Who intends to be master later than this is not believed.
+const SOON: Duration = Duration::from_secs(10);
 /// How long an end waits for another director to take over, at most.
 const HANDOVER: Duration = Duration::from_secs(3);
 
@@ -54,9 +60,7 @@ pub(super) struct Runner {
     starts_at: Instant,
     /// Whether the interfaces have been looked at.
     has_interfaces: bool,
-    holder: mpsc::UnboundedSender<Task>,
-    carried: watch::Sender<Carried>,
-    news: mpsc::UnboundedSender<News>,
+    outlets: Outlets,
     has_precedence: bool,
     delays: u64,
     longest_delay: Duration,
@@ -65,8 +69,30 @@ pub(super) struct Runner {
     refused_told: BTreeSet<(String, IpAddr, Check)>,
     /// Masters that will say priority 0 by order, and when.
     releases: Vec<(Instant, InstanceId)>,
+    /// Instances that will be taken by order.
+    takes: Vec<Taking>,
+    /// Until when other directors will be masters in the place of this one.
+    successors: Vec<(Instant, InstanceId)>,
     ending: Option<Ending>,
 }
+
+/// Whom the protocol's thread tells what.
+pub(super) struct Outlets {
+    pub(super) holder: mpsc::UnboundedSender<Task>,
+    pub(super) carried: watch::Sender<Carried>,
+    pub(super) news: mpsc::UnboundedSender<News>,
+    pub(super) intents: broadcast::Sender<Intent>,
+}
+
+/// An order to take an instance, announced to its master.
+struct Taking {
+    at: Instant,
+    id: InstanceId,
+    name: String,
+    answer: Answer,
+}
+
+type Answer = oneshot::Sender<Result<String, String>>;
 
 /// The end, asked for.
 struct Ending {
@@ -78,13 +104,7 @@ struct Ending {
 }
 
 impl Runner {
-    pub(super) fn new(
-        config: &Vrrp,
-        holder: mpsc::UnboundedSender<Task>,
-        carried: watch::Sender<Carried>,
-        news: mpsc::UnboundedSender<News>,
-        has_precedence: bool,
-    ) -> Self {
+    pub(super) fn new(config: &Vrrp, outlets: Outlets, has_precedence: bool) -> Self {
         let origin = Instant::now();
         let mut runner = Self {
             origin,
@@ -99,15 +119,15 @@ impl Runner {
             is_ready: false,
             starts_at: origin + config.startup_delay,
             has_interfaces: false,
-            holder,
-            carried,
-            news,
+            outlets,
             has_precedence,
             delays: 0,
             longest_delay: Duration::ZERO,
             refused: BTreeMap::new(),
             refused_told: BTreeSet::new(),
             releases: Vec::new(),
+            takes: Vec::new(),
+            successors: Vec::new(),
             ending: None,
         };
         runner.configure(config);
@@ -145,8 +165,9 @@ impl Runner {
         let start = self.has_unstarted().then_some(self.starts_at);
         let end = self.ending.as_ref().map(|ending| ending.until);
         let far = Instant::now() + Duration::from_secs(3600);
-        let release = self.releases.iter().map(|(at, _)| *at).min();
-        [core, start, end, release].into_iter().flatten().min().unwrap_or(far)
+        let releases = self.releases.iter().chain(&self.successors).map(|(at, _)| *at);
+        let orders = releases.chain(self.takes.iter().map(|taking| taking.at)).min();
+        [core, start, end, orders].into_iter().flatten().min().unwrap_or(far)
     }
 
     fn note_delay(&mut self, due: Instant) {
@@ -178,33 +199,7 @@ impl Runner {
         if self.has_unstarted() && Instant::now() >= self.starts_at {
             self.start();
         }
-        let (due, later) = self.releases.iter().copied().partition(|(at, _)| *at <= Instant::now());
-        self.releases = later;
-        let due: Vec<_> = due;
-        for (_, id) in &due {
-            self.step(*id, Event::Release);
-        }
-        if !due.is_empty() {
-            self.publish();
-        }
-    }
-
-    /// Hands over, but first lets new connections be placed by what the next director knows too.
-    fn release_soon(&mut self, id: InstanceId) {
-        if !self.releases.iter().any(|(_, known)| *known == id) {
-            self.releases.push((Instant::now() + AGREEMENT, id));
-            self.publish();
-        }
-    }
-
-    /// Whether a master is about to hand over, or does.
-    fn hands_over(&self) -> bool {
-        let now = self.now();
-        let releases = |member: &Member| {
-            let hand = self.routers.get(member.id).and_then(|core| core.status(now).hand);
-            matches!(hand, Some(Hand::Releasing { .. }))
-        };
-        !self.releases.is_empty() || self.members.iter().any(releases)
+        self.carry_out_orders();
     }
 
     /// Leftovers of a killed daemon stay until a living master is heard: if nobody has taken over meanwhile, they are in
@@ -282,9 +277,8 @@ impl Runner {
                 // Who asked may have given up.
                 done.send(()).unwrap_or_default();
             }
-            Message::Order { name, event, answer } => {
-                drop(answer.send(self.order(&name, event)));
-            }
+            Message::Order { name, event, answer } => self.order(&name, event, answer),
+            Message::Intended { interface, intent } => self.expect_successor(&interface, intent),
             Message::Status(answer) => {
                 drop(answer.send(self.status()));
             }
@@ -296,42 +290,6 @@ impl Runner {
         let ids: Vec<_> = self.members.iter().map(|member| member.id).collect();
         for id in ids {
             self.step(id, event);
-        }
-    }
-
-    fn order(&mut self, name: &str, event: Event) -> Result<String, String> {
-        let by_group =
-            self.groups.iter().find(|group| group.name == name).and_then(|group| group.members.first());
-        let wanted = by_group.map_or(name, String::as_str).to_owned();
-        let Some(member) = self.members.iter().find(|member| member.config.name == wanted) else {
-            let names: Vec<_> = self.members.iter().map(|member| member.config.name.as_str()).collect();
-            return Err(format!("there is no VRRP instance {name:?}; there are: {}", names.join(", ")));
-        };
-        let id = member.id;
-        let before = self.state(id);
-        if event == Event::Release && before != State::Master {
-            // Remembered all the same: it leaves every master alone.
-            self.step(id, event);
-            return Ok(format!("{wanted} is {before}; it leaves every other master alone from now on"));
-        }
-        if event == Event::Release {
-            self.release_soon(id);
-            return Ok(format!("{wanted} hands over; the addresses stay until another director is heard"));
-        }
-        self.releases.retain(|(_, other)| *other != id);
-        let outputs = self.routers.step(id, event, self.now());
-        let refusal = outputs.iter().find_map(|output| {
-            if let Output::Instance(_, Action::Report(Report::TakeRefused(why))) = output {
-                Some(why.to_string())
-            } else {
-                None
-            }
-        });
-        self.perform(outputs);
-        self.publish();
-        match refusal {
-            Some(why) => Err(format!("{wanted}: {why}")),
-            None => Ok(format!("{wanted} is {}", self.state(id))),
         }
     }
 
@@ -382,10 +340,10 @@ impl Runner {
     async fn end(mut self) {
         self.step_all(Event::Shutdown);
         // After the last address has gone.
-        drop(self.holder.send(Task::Close(BTreeSet::new())));
-        drop(self.holder.send(Task::Devices(Vec::new())));
+        drop(self.outlets.holder.send(Task::Close(BTreeSet::new())));
+        drop(self.outlets.holder.send(Task::Devices(Vec::new())));
         let (done, flushed) = oneshot::channel();
-        drop(self.holder.send(Task::Flush(done)));
+        drop(self.outlets.holder.send(Task::Flush(done)));
         drop(flushed.await);
         if let Some(ending) = self.ending.take() {
             ending.done.send(()).unwrap_or_default();

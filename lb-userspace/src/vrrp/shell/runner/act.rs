@@ -31,7 +31,7 @@ impl Runner {
                     let instance = Arc::clone(&member.config);
                     // The state is told before the transition is.
                     let generation = self.publish_with(Some(id));
-                    drop(self.holder.send(Task::Hold { instance, generation }));
+                    drop(self.outlets.holder.send(Task::Hold { instance, generation }));
                 }
             }
             Action::RemoveAddresses => {
@@ -45,7 +45,7 @@ impl Runner {
             Action::SendGarp { repeat } => {
                 if let Some(member) = self.member(id) {
                     let instance = Arc::clone(&member.config);
-                    drop(self.holder.send(Task::Announce { instance, repeat }));
+                    drop(self.outlets.holder.send(Task::Announce { instance, repeat }));
                 }
             }
             Action::Transition(transition) => {
@@ -55,7 +55,7 @@ impl Runner {
                     tracing::info!("{}: {transition}", member.config.name);
                     member.remember(transition);
                     let instance = Arc::clone(&member.config);
-                    drop(self.news.send(News::Instance { instance, to: transition.to, priority }));
+                    drop(self.outlets.news.send(News::Instance { instance, to: transition.to, priority }));
                 }
             }
             Action::Report(report) => self.report(id, report),
@@ -69,7 +69,7 @@ impl Runner {
         if let Report::TwoMasters(_) = report {
             let instance = Arc::clone(&member.config);
             let priority = self.routers.get(id).map_or(0, |core| core.status(self.now()).effective);
-            drop(self.news.send(News::LowerPriority { instance, priority }));
+            drop(self.outlets.news.send(News::LowerPriority { instance, priority }));
         }
         if report.is_warning() {
             tracing::warn!("{name}: {report}");
@@ -85,14 +85,14 @@ impl Runner {
         if let Some(member) = self.member_mut(id) {
             member.has_leftovers = false;
             let instance = Arc::clone(&member.config);
-            drop(self.holder.send(Task::Release { instance }));
+            drop(self.outlets.holder.send(Task::Release { instance }));
         }
     }
 
     pub(super) fn group_changed(&mut self, id: GroupId, from: State, to: State) {
         if let Some(group) = self.groups.get(id.0) {
             tracing::info!("group {}: {from} to {to}", group.name);
-            drop(self.news.send(News::Group { group: Arc::new(group.clone()), to }));
+            drop(self.outlets.news.send(News::Group { group: Arc::new(group.clone()), to }));
         }
     }
 
@@ -156,7 +156,7 @@ impl Runner {
     pub(super) fn publish_with(&self, master: Option<InstanceId>) -> u64 {
         // Before the interfaces are known nothing is known to be elsewhere.
         if !self.has_interfaces {
-            return self.carried.borrow().generation;
+            return self.outlets.carried.borrow().generation;
         }
         let mut carried = BTreeSet::new();
         for member in &self.members {
@@ -172,7 +172,7 @@ impl Runner {
             all: self.virtual_addresses(),
             hands_over: self.hands_over(),
         };
-        self.carried.send_if_modified(|now| {
+        self.outlets.carried.send_if_modified(|now| {
             let new = Carried { generation: now.generation, ..new };
             let is_new = *now != new;
             if is_new {
@@ -180,7 +180,7 @@ impl Runner {
             }
             is_new
         });
-        self.carried.borrow().generation
+        self.outlets.carried.borrow().generation
     }
 }
 

@@ -20,7 +20,7 @@ impl Runner {
     pub(super) fn configure(&mut self, config: &Vrrp) {
         self.tracking.configure(config);
         // Before any address comes.
-        drop(self.holder.send(Task::Close(filter::closed(&config.instances))));
+        drop(self.outlets.holder.send(Task::Close(filter::closed(&config.instances))));
         let same_router = |one: &VrrpInstance, two: &VrrpInstance| {
             (&one.name, &one.interface, one.virtual_router_id, one.is_ipv6())
                 == (&two.name, &two.interface, two.virtual_router_id, two.is_ipv6())
@@ -46,7 +46,7 @@ impl Runner {
                     let old = std::mem::replace(&mut member.config, Arc::clone(&new));
                     member.addresses = settings::addresses(&new);
                     let (id, source) = (member.id, member.source);
-                    drop(self.holder.send(Task::Change { old, new: Arc::clone(&new) }));
+                    drop(self.outlets.holder.send(Task::Change { old, new: Arc::clone(&new) }));
                     let effective = self.effective(&new).priority;
                     self.step(id, Event::Reconfigured(settings::settings(&new, source), effective));
                 }
@@ -68,8 +68,8 @@ impl Runner {
             })
             .collect();
         self.routers.set_groups(groups);
-        drop(self.holder.send(Task::Devices(Device::of(&config.instances))));
-        drop(self.holder.send(Task::Pace(config.garp_interval)));
+        drop(self.outlets.holder.send(Task::Devices(Device::of(&config.instances))));
+        drop(self.outlets.holder.send(Task::Pace(config.garp_interval)));
         if self.has_interfaces {
             self.follow_interfaces(self.interfaces.clone());
         }

@@ -82,7 +82,7 @@ impl Runner {
             Ok(received) => {
                 member.counters.received += 1;
                 if member.is_new_peer(from) {
-                    drop(self.news.send(News::Peer(from)));
+                    drop(self.outlets.news.send(News::Peer(from)));
                 }
                 for remark in &received.remarks {
                     member.counters.count(remark.check());
@@ -97,6 +97,7 @@ impl Runner {
                 }
                 let has_leftovers = member.has_leftovers && priority != PRIORITY_LEAVING;
                 self.step(id, Event::Advert(Sighting { from, priority, interval }));
+                self.announce_preemption(id);
                 if has_leftovers && self.state(id) != State::Master {
                     tracing::info!("{name}: {from} is master; what an earlier daemon left here is removed");
                     self.release(id);
