@@ -258,21 +258,24 @@ impl Setting {
     /// Runs a test program as cargo would.
     fn program(&self, program: &Executable, arguments: &[&str]) -> Command {
         crate::progress(&format!("     Running {}", program.path.display()));
-        let mut command = Command::new(&program.path);
-        command.args(arguments).current_dir(&program.package).env("LBCTL", &self.lbctl);
-        if self.is_ci {
-            command.env("LBCTL_REQUIRE_PRIVILEGES", "1");
-        }
+        let mut command = self.tests(Command::new(&program.path));
+        command.args(arguments).current_dir(&program.package);
         command
     }
 
     fn cargo_test(&self) -> Command {
-        let mut cargo = cargo::command();
-        cargo.args(["test", "--no-fail-fast"]).env("LBCTL", &self.lbctl);
-        if self.is_ci {
-            cargo.env("LBCTL_REQUIRE_PRIVILEGES", "1");
-        }
+        let mut cargo = self.tests(cargo::command());
+        cargo.args(["test", "--no-fail-fast"]);
         cargo
+    }
+
+    /// A command with what tests want to know.
+    fn tests(&self, mut command: Command) -> Command {
+        command.env("LBCTL", &self.lbctl);
+        if self.is_ci {
+            command.env("LBCTL_REQUIRE_PRIVILEGES", "1");
+        }
+        command
     }
 }
 

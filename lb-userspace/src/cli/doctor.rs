@@ -45,7 +45,8 @@ pub(super) struct DoctorArgs {
 pub(super) async fn run(args: &DoctorArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let is_up = Lock::is_held(&args.instance.instance);
     let has_record = Path::new(realserver::RUN_DIR).join(args.instance.instance.name()).exists();
-    let file = args.config.keepalived.as_ref().unwrap_or(&args.config.config);
+    let source = args.config.source();
+    let file = source.path();
     let is_real_server = args.realserver || !file.exists() && has_record && !is_up;
     if !is_real_server && !file.exists() {
         anyhow::bail!(
@@ -61,7 +62,7 @@ pub(super) async fn run(args: &DoctorArgs, out: &mut impl Write) -> anyhow::Resu
     }
     let report = match is_real_server {
         true => real_server(args).await?,
-        false => director(args).await?,
+        false => director(args, is_up).await?,
     };
     if args.json {
         serde_json::to_writer_pretty(&mut *out, &report).map_err(io::Error::from)?;
@@ -72,10 +73,9 @@ pub(super) async fn run(args: &DoctorArgs, out: &mut impl Write) -> anyhow::Resu
     Ok(ExitCode::from(report.exit_code()))
 }
 
-async fn director(args: &DoctorArgs) -> anyhow::Result<Report> {
+async fn director(args: &DoctorArgs, is_up: bool) -> anyhow::Result<Report> {
     let config = args.config.source().load()?;
     let vips: Vec<IpAddr> = config.vips().into_iter().collect();
-    let is_up = Lock::is_held(&args.instance.instance);
     let real = config.virtual_servers.iter().flat_map(|server| &server.real_servers);
     let asked = Asked {
         interfaces: config.director.interfaces.clone(),

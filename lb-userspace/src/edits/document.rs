@@ -16,12 +16,12 @@ pub type Keys = BTreeMap<String, Option<Value>>;
 /// the address of its name.
 pub(super) fn service(name: ServiceName, keys: &Keys, file: &Config) -> Result<VirtualServer, String> {
     let Some(wanted) = keys.get("group").and_then(|value| value.as_ref()?.as_str()) else {
-        return check(&Above { service: service_table(name, keys), group: None }, None);
+        return check(&Above::new(name, keys, None), None);
     };
     let mut groups = file.virtual_servers.iter().filter_map(|server| server.scheduling.group.as_ref());
     let group = groups.find(|group| group.name == wanted);
     let group = group.ok_or_else(|| format!("group {wanted:?}: no virtual server of the file has it"))?;
-    let server = check(&Above::of_group(name, keys, group), None)?;
+    let server = check(&Above::new(name, keys, Some(group)), None)?;
     match ServiceName::of(&server) == name {
         true => Ok(server),
         false => Err(format!("group {:?}: its lowest address is {} now", group.name, server.address)),
@@ -35,7 +35,7 @@ pub(super) fn edited_service(file: &VirtualServer, keys: &Keys) -> Result<Virtua
     }
     let mut all = keys_of_service(file);
     all.extend(keys.clone());
-    let new = check(&Above { service: service_table(ServiceName::of(file), &all), group: None }, None)?;
+    let new = check(&Above::new(ServiceName::of(file), &all, None), None)?;
     let mut server = file.clone();
     server.scheduler = new.scheduler;
     server.forwarding = new.forwarding;
@@ -101,11 +101,7 @@ pub(super) fn server(
     };
     table.insert("address".to_owned(), Value::from(text));
     let above = keys([("forwarding", Some(Value::from(service.forwarding.as_str())))]);
-    let name = ServiceName::of(service);
-    let mut owner = match &service.scheduling.group {
-        Some(group) => Above::of_group(name, &above, group),
-        None => Above { service: service_table(name, &above), group: None },
-    };
+    let mut owner = Above::new(ServiceName::of(service), &above, service.scheduling.group.as_ref());
     // One that is there keeps its checks, whatever they are.
     if old.is_none() {
         owner
@@ -154,9 +150,10 @@ struct Above {
 }
 
 impl Above {
-    /// A virtual server that answers for a group.
-    fn of_group(name: ServiceName, keys: &Keys, group: &Group) -> Self {
+    /// A virtual server of this name, or that answers for a group.
+    fn new(name: ServiceName, keys: &Keys, group: Option<&Group>) -> Self {
         let mut service = service_table(name, keys);
+        let Some(group) = group else { return Self { service, group: None } };
         service.remove("address");
         service.insert("group".to_owned(), Value::from(group.name.as_str()));
         let mut table = Table::new();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::accept::{Imported, accept};
 use super::document::{Section, Value};
-use super::marks::{Marked, Marks};
+use super::marks::{Marks, group_name};
 use super::report::{Fate, Place, Report, Source};
 use crate::ipvsadm::{
     self, Command, Forwarding, Granularity, Names, Server, Service, ServiceKey, Transport, Tunnel, UsageError,
@@ -206,15 +206,11 @@ impl Import {
                 transport
             }
             ServiceKey::Fwmark { mark, ipv6 } => {
-                let Marked { transport, addresses, place: first } =
-                    self.marks.find(mark, ipv6, &mut self.report)?;
-                let name = if ipv6 { format!("mark-{mark}-ipv6") } else { format!("mark-{mark}") };
-                let mut group = Section::new("[[virtual_server_group]]", place);
-                group.set("name", Value::text(&name), place);
-                group.set("fwmark", Value::Number(mark.into()), place);
-                group.set("addresses", Value::texts(addresses), first);
-                self.groups.push(group);
-                section.set("group", Value::text(name), place);
+                let marked = self.marks.find(mark, ipv6, &mut self.report)?;
+                let name = group_name(mark, ipv6);
+                section.set("group", Value::text(&name), place);
+                let transport = marked.transport;
+                self.groups.push(marked.group(mark, &name, place));
                 transport
             }
         };

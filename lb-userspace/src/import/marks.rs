@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::document::{Section, Value};
 use super::ranges::ranges;
 use super::report::{Fate, Place, Report, Source};
 use crate::ipvsadm::Transport;
@@ -71,6 +72,22 @@ pub(super) struct Marked {
     pub(super) addresses: Vec<String>,
     /// Of the first rule that sets it.
     pub(super) place: Place,
+}
+
+impl Marked {
+    /// The group of these packets, for whoever names `mark` at `place`.
+    pub(super) fn group(self, mark: u32, name: &str, place: Place) -> Section {
+        let mut section = Section::new("[[virtual_server_group]]", place);
+        section.set("name", Value::text(name), place);
+        section.set("fwmark", Value::Number(mark.into()), place);
+        section.set("addresses", Value::texts(self.addresses), self.place);
+        section
+    }
+}
+
+/// What the group of a mark is called.
+pub(super) fn group_name(mark: u32, is_ipv6: bool) -> String {
+    if is_ipv6 { format!("mark-{mark}-ipv6") } else { format!("mark-{mark}") }
 }
 
 impl Marks {

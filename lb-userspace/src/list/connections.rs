@@ -60,7 +60,8 @@ impl<'s, N> Names<'s, N> {
     }
 }
 
-fn transport(service: &ServiceKey) -> Transport {
+/// The protocol of a virtual server, as ipvsadm has it.
+pub(super) fn transport(service: &ServiceKey) -> Transport {
     if service.protocol == protocol::UDP { Transport::Udp } else { Transport::Tcp }
 }
 

@@ -3,15 +3,13 @@
 use std::cmp::Reverse;
 
 use lb_common::layout::{Method, Traffic};
-use lb_common::net::protocol;
 
 use super::Beside;
+use super::connections::transport;
 use super::rates::Rate;
 use super::snapshot::{Link, RealServer, Snapshot, VirtualServer};
 use crate::edits::Origin;
-use crate::ipvsadm::{
-    Forwarding, Granularity, SchedulerFlags, Server, Service, ServiceKey, Transport, Tunnel,
-};
+use crate::ipvsadm::{Forwarding, Granularity, SchedulerFlags, Server, Service, ServiceKey, Tunnel};
 
 /// A virtual server.
 #[derive(Clone, Debug)]
@@ -66,7 +64,7 @@ pub fn entries(snapshot: &Snapshot, beside: &Beside, all: bool, unsorted: bool) 
 fn entry(service: &VirtualServer, beside: &Beside, all: bool, unsorted: bool) -> Entry {
     let name = service.key.name();
     let attributes = beside.attributes.service(&service.key);
-    let transport = if service.key.protocol == protocol::UDP { Transport::Udp } else { Transport::Tcp };
+    let transport = transport(&service.key);
     let is_ipv6 = service.key.address.is_ipv6();
     let mut servers: Vec<&RealServer> =
         service.real_servers.iter().filter(|server| all || !server.retired).collect();

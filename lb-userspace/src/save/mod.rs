@@ -220,9 +220,7 @@ impl Saved {
         }
         plain(&sections)
     }
-}
 
-impl Saved {
     fn group(&self, group: &SavedGroup) -> Section {
         let place = Place::default();
         let mut section = Section::new("[[virtual_server_group]]", place);

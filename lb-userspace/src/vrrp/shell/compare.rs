@@ -274,7 +274,8 @@ async fn serve(ours: Arc<Announcement>, (name, is_ipv6, to): Place, port: u16, p
             }
             Happened::Received(Ok((length, from))) => {
                 let text = buffer.get(..length).unwrap_or_default();
-                understand(&ours, text, from.ip(), &name, peers, &ways.messages)
+                serde_json::from_slice(text)
+                    .is_ok_and(|theirs| hear(&ours, theirs, (&name, from.ip()), peers, &ways.messages))
             }
             // Errors of what was sent to peers that are down.
             Happened::Received(Err(_)) => false,
@@ -301,34 +302,26 @@ enum Happened {
     Ticked,
 }
 
-/// Takes a datagram that came in on an interface. Returns whether it should be answered.
-fn understand(
+/// Notes what another director says on an interface, and passes on what it intends. Returns whether it is new, and
+/// should be told about this one at once.
+fn hear(
     ours: &Announcement,
-    text: &[u8],
-    from: IpAddr,
-    interface: &str,
+    mut theirs: Announcement,
+    (interface, from): (&str, IpAddr),
     peers: &Peers,
     messages: &mpsc::UnboundedSender<Message>,
 ) -> bool {
-    let Ok(mut theirs) = serde_json::from_slice::<Announcement>(text) else { return false };
     let takes = std::mem::take(&mut theirs.takes);
-    if theirs.lbctl == 1 && theirs != *ours {
-        for intent in takes {
-            // Its end is reported where something is asked of it.
-            drop(messages.send(Message::Intended { interface: interface.to_owned(), intent }));
-        }
-    }
-    hear(ours, &theirs, from, peers)
-}
-
-/// Notes what another director says. Returns whether it is new, and should be told about this one at once.
-fn hear(ours: &Announcement, theirs: &Announcement, from: IpAddr, peers: &Peers) -> bool {
     // A director that hears itself is no other.
-    if theirs.lbctl != 1 || theirs == ours {
+    if theirs.lbctl != 1 || theirs == *ours {
         return false;
     }
+    for intent in takes {
+        // Its end is reported where something is asked of it.
+        drop(messages.send(Message::Intended { interface: interface.to_owned(), intent }));
+    }
     let router_id: String = theirs.router_id.chars().filter(|c| !c.is_control()).take(64).collect();
-    let differs = differences(ours, theirs);
+    let differs = differences(ours, &theirs);
     let mut peers = peers.lock().unwrap_or_else(PoisonError::into_inner);
     let before = peers.get(&from).cloned();
     if before.is_none() && peers.len() >= MAX_PEERS {
@@ -415,10 +408,12 @@ mod tests {
     #[test]
     fn a_new_director_is_answered_once() {
         let (ours, theirs, peers) = (config("lvs1", ""), config("lvs2", "priority = 50"), Peers::default());
-        let from = IpAddr::from([192, 168, 4, 3]);
-        assert!(!hear(&ours, &ours, from, &peers));
-        assert!(hear(&ours, &theirs, from, &peers));
-        assert!(!hear(&ours, &theirs, from, &peers));
+        let (messages, _inbox) = mpsc::unbounded_channel();
+        let from = ("eth0", IpAddr::from([192, 168, 4, 3]));
+        let heard = |said: &Announcement| hear(&ours, said.clone(), from, &peers, &messages);
+        assert!(!heard(&ours));
+        assert!(heard(&theirs));
+        assert!(!heard(&theirs));
     }
 
     #[test]
@@ -426,24 +421,27 @@ mod tests {
         let (ours, theirs, peers) = (config("lvs1", ""), config("lvs2", "priority = 50"), Peers::default());
         let intent = Intent { virtual_router_id: 51, is_ipv6: false, within_ms: 500 };
         let said = Announcement { takes: vec![intent], ..theirs.clone() };
-        let text = serde_json::to_vec(&said).unwrap();
         let (messages, mut inbox) = mpsc::unbounded_channel();
-        let from = IpAddr::from([192, 168, 4, 3]);
-        assert!(understand(&ours, &text, from, "eth0", &peers, &messages));
+        let from = ("eth0", IpAddr::from([192, 168, 4, 3]));
+        let heard = |said: &Announcement| {
+            let text = serde_json::to_vec(said).unwrap();
+            hear(&ours, serde_json::from_slice(&text).unwrap(), from, &peers, &messages)
+        };
+        assert!(heard(&said));
         let told = inbox.try_recv().unwrap();
         assert!(
             matches!(told, Message::Intended { interface, intent: found } if interface == "eth0" && found == intent)
         );
         assert!(peers.lock().unwrap().values().all(|peer| peer.differs.is_empty()));
         // Who is known is not answered; its own words are nobody's.
-        assert!(!understand(&ours, &text, from, "eth0", &peers, &messages));
+        assert!(!heard(&said));
         inbox.try_recv().unwrap();
         let own = Announcement { takes: vec![intent], ..ours.clone() };
-        assert!(!understand(&ours, &serde_json::to_vec(&own).unwrap(), from, "eth0", &peers, &messages));
+        assert!(!heard(&own));
         inbox.try_recv().unwrap_err();
         // One that knows of no intents is understood.
         let before = serde_json::to_vec(&theirs).unwrap();
         assert!(!String::from_utf8_lossy(&before).contains("takes"));
-        assert!(!understand(&ours, &before, from, "eth0", &peers, &messages));
+        assert!(!heard(&theirs));
     }
 }

@@ -37,7 +37,7 @@ const ANNOUNCEMENT: Duration = Duration::from_millis(200);
 /// How long before priority 0 newcomers are placed as the next director will place their packets: the requests that are
 /// under way then have mostly ended.
 const AGREEMENT: Duration = Duration::from_millis(500);
-/// How long packets of a master that another director succeeds may still come here.
+/// How much later than it said another director may become master.
 const LATE: Duration = Duration::from_secs(1);
 /// Who intends to be master later than this is not believed.
 const SOON: Duration = Duration::from_secs(10);

@@ -11,7 +11,7 @@ use super::checks::Defaults;
 use super::{Translation, lasting};
 use crate::import::document::{Section, Value};
 use crate::import::keepalived::tree::Statement;
-use crate::import::marks::Marked;
+use crate::import::marks::{Marked, group_name};
 use crate::import::ranges::ranges;
 use crate::ipvsadm::Transport;
 
@@ -145,17 +145,14 @@ impl Translation<'_> {
             _ => None,
         });
         let is_ipv6 = family.unwrap_or(false);
-        let Marked { transport, addresses, place } = self.marked(block, mark, is_ipv6)?;
-        let mut name = if is_ipv6 { format!("mark-{mark}-ipv6") } else { format!("mark-{mark}") };
+        let marked = self.marked(block, mark, is_ipv6)?;
+        let mut name = group_name(mark, is_ipv6);
         while self.grouped.iter().any(|group| group.name == name) {
             name.push('+');
         }
-        let mut section = Section::new("[[virtual_server_group]]", block.place());
-        section.set("name", Value::text(&name), block.place());
-        section.set("fwmark", Value::Number(mark.into()), block.place());
-        section.set("addresses", Value::texts(addresses), place);
-        self.groups.push(section);
-        let group = Grouped { name, is_ipv6, transport: Some(transport) };
+        let transport = Some(marked.transport);
+        self.groups.push(marked.group(mark, &name, block.place()));
+        let group = Grouped { name, is_ipv6, transport };
         self.grouped.push(group.clone());
         Some(group)
     }
