@@ -1,6 +1,6 @@
 //! The tables as a listing needs them: who is there, what it carries, how many connections it has.
 
-use lb_common::conn::{Ticks, Value, buckets_for};
+use lb_common::conn::{TEMPLATE_GRACE, Ticks, Value, buckets_for};
 use lb_common::layout::{DestinationRef, Method, NextHop, Rules, SchedulerCode, Settings, Traffic};
 
 use lb_common::net::protocol;
@@ -188,11 +188,16 @@ fn real_server<S: Source>(source: &S, server: &AppliedServer) -> RealServer {
     }
 }
 
-/// All entries that have not expired, of both tables, IPv4 first, in the tables' order.
+/// All entries that decide about a packet still, of both tables, IPv4 first, in the tables' order: templates bind their
+/// clients a little beyond their time, see [`TEMPLATE_GRACE`].
 pub(crate) fn live_connections<S: Source>(source: &S, now: Ticks) -> impl Iterator<Item = Connection> {
     connections::ipv4(source.connections4())
         .chain(connections::ipv6(source.connections6()))
-        .filter(move |entry| u64::from(now.since(entry.value.seen())) < timeout(source, entry))
+        .filter(move |entry| {
+            let timeout = timeout(source, entry);
+            let grace = if entry.value.state().template() && timeout > 0 { TEMPLATE_GRACE } else { 0 };
+            u64::from(now.since(entry.value.seen())) < timeout + grace
+        })
 }
 
 /// How many ticks after its latest packet an entry expires; a template's are those of its virtual server's persistence.

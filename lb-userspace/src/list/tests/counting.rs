@@ -68,18 +68,25 @@ fn templates_are_counted_for_their_real_servers() {
     {
         director.enter(id, reference, &format!("192.168.4.{client}:0"), state, 1, 0);
     }
+    // One whose time is over binds until the sweep has looked whether its client has a connection: it is there still.
+    let timeout = u32::try_from(lb_common::conn::Ticks::of_seconds(20)).unwrap();
+    let grace = u32::try_from(lb_common::conn::TEMPLATE_GRACE).unwrap();
+    director.enter(id, light, "192.168.4.15:0", State::TEMPLATE, timeout + grace - 1, 0);
     // Neither one that has expired, nor one of a real server that had the id before.
-    director.enter(id, heavy, "192.168.4.13:0", State::TEMPLATE, 100, 0);
+    director.enter(id, heavy, "192.168.4.13:0", State::TEMPLATE, timeout + grace, 0);
     let before = DestinationRef::new(light.id(), light.generation() + 1);
     director.enter(id, before, "192.168.4.14:0", State::TEMPLATE, 1, 0);
     director.connect_many(HTTP[0], State::FIN_WAIT, 3).connect_many(HTTP[1], State::FIN_WAIT, 6);
     let listing = director.list(&["--persistent-conn"]);
     let rows = rows(&listing);
-    assert_eq!(rows["192.168.4.100:80"], ["1", "1", "0", "3"]);
+    assert_eq!(rows["192.168.4.100:80"], ["1", "2", "0", "3"]);
     assert_eq!(rows["192.168.4.200:80"], ["2", "2", "0", "6"]);
+    let ending = director.list(&["-c"]);
+    let ending = ending.lines().find(|line| line.contains("192.168.4.15:0 ")).unwrap();
+    assert!(ending.starts_with("TCP 00:00  ASSURED "), "{ending}");
     let json: serde_json::Value = serde_json::from_str(&director.list(&["--json"])).unwrap();
     let service = &json["virtual_servers"][0];
-    assert_eq!(service["persistent_connections"], 3);
+    assert_eq!(service["persistent_connections"], 4);
     assert_eq!(service["real_servers"][1]["persistent_connections"], 2);
 }
 
