@@ -2,7 +2,7 @@
 //!
 //! One 64-byte bucket holds four IPv4 entries of a key and a value (IPv6: 128 bytes), so an established
 //! packet costs one cache line. A flow may lie in either of two
-//! buckets, which are in the same page. All writes are single words:
+//! buckets, which are in the same page of the part of the table that is in use ([`Part`]). All writes are single words:
 //! - a slot is taken by compare-and-swap of its key to [`CLAIMED`], then gets its value, then its key;
 //! - an entry is changed by compare-and-swap of its value, and a change that loses the race is dropped.
 //!
@@ -25,6 +25,7 @@
 mod bucket;
 mod candidate;
 mod key;
+mod part;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -34,5 +35,6 @@ pub use bucket::{BUCKET_ENTRIES, Bucket4, Bucket6, CLAIMED, Entry4, Entry6, buck
 pub use candidate::Candidate;
 pub(crate) use candidate::{EMPTY, EXPIRED, WORST, rank};
 pub use key::{Key, Key4, Key6, buckets_of, mix, scale};
+pub use part::{COMPACT_PAGES, Part};
 pub use state::{Event, State, TEMPLATE_GRACE, TIMEOUT_SECONDS, Value, next_state, reschedules};
 pub use ticks::{PROTECTED_TICKS, Ticks};

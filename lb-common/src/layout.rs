@@ -22,7 +22,7 @@ pub use seen::{FragmentKey, FragmentOwner, Neighbour};
 pub use settings::{INTERFACE_PROBES, INTERFACE_SLOTS, Interface, Settings, VirtualMacs};
 
 /// The version of all layouts together, kept in [`Settings`].
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;
 
 macro_rules! assert_size {
     ($($type:ty = $size:literal),* $(,)?) => { $(const _: () = assert!(core::mem::size_of::<$type>() == $size);)* };
@@ -39,7 +39,7 @@ assert_size!(
     Detail = 32,
     FragmentKey = 40,
     FragmentOwner = 16,
-    Settings = 5632,
+    Settings = 5696,
     VirtualMacs = 64,
     Interface = 16,
 );

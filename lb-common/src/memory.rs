@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 
 use crate::admission::Sources;
-use crate::conn::{Bucket4, Bucket6, Entry4, Entry6, TIMEOUT_SECONDS, Ticks};
+use crate::conn::{Bucket4, Bucket6, Entry4, Entry6, Key, Key4, Key6, Part, TIMEOUT_SECONDS, Ticks};
 use crate::forward::forward;
 use crate::layout::{
     Destination, Detail, FragmentKey, FragmentOwner, INTERFACE_PROBES, INTERFACE_SLOTS, Interface,
@@ -29,7 +29,7 @@ pub struct Sizes {
     pub destinations: usize,
     /// Words for rings.
     pub ring_words: usize,
-    /// Buckets of each connection table.
+    /// Buckets of the main part of each connection table.
     pub buckets: u32,
     /// Leases; a multiple of [`crate::lease::GROUP`].
     pub leases: u32,
@@ -103,8 +103,8 @@ impl MemoryTables {
             rings: fill(sizes.ring_words),
             destinations: fill(sizes.destinations),
             loads: fill(sizes.destinations),
-            connections4: fill(sizes.buckets as usize),
-            connections6: fill(sizes.buckets as usize),
+            connections4: fill(Part::table(sizes.buckets, Key4::NEAR) as usize),
+            connections6: fill(Part::table(sizes.buckets, Key6::NEAR) as usize),
             fragments: Mutex::default(),
             details: fill(sizes.destinations),
             virtuals: fill(sizes.services),
@@ -168,10 +168,12 @@ impl MemoryTables {
     }
 }
 
-/// Writes the settings of new tables.
+/// Writes the settings of new tables. The numbers of buckets are those of the main parts.
 pub fn initialise(settings: &Settings, seed: u64, [buckets4, buckets6]: [u32; 2], leases: u32) {
     settings.seed.store(seed);
     settings.buckets.store(u64::from(buckets4) | u64::from(buckets6) << 32);
+    settings.parts[0].store(Part::first(buckets4, Key4::NEAR).to_word());
+    settings.parts[1].store(Part::first(buckets6, Key6::NEAR).to_word());
     settings.leases.store(leases.into());
     for (timeout, seconds) in settings.timeouts.iter().zip(TIMEOUT_SECONDS) {
         timeout.store(Ticks::of_seconds(seconds));

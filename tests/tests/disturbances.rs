@@ -2,7 +2,7 @@
 
 mod as_root {
     use std::fs;
-    use std::net::SocketAddr;
+    use std::net::{SocketAddr, UdpSocket};
 
     use anyhow::Context;
     use lb_tests::director::{Director, patience, web};
@@ -99,6 +99,45 @@ mod as_root {
             let mut echoed = [0; 11];
             stream.read_exact(&mut echoed).context("the connection did not survive")?;
             assert_eq!(&echoed, b"still there");
+            lab.down()
+        });
+    }
+
+    /// Their entries go to the main part of the connection table.
+    #[test]
+    fn many_connections_begin_under_load() {
+        isolated("as_root::many_connections_begin_under_load", || {
+            let lab = Lab::builder().up()?;
+            let vip = SocketAddr::new(lab.vip(Family::V4), 9);
+            let address = lab.address(Node::Web1, Family::V4).context("no such node")?;
+            let datagrams = lb_tests::director::VirtualServer::new(vip).udp().real_server(address, 1);
+            let config = web(&lab, Family::V4, &[(Node::Web1, 1), (Node::Web2, 2)])?.with(datagrams);
+            let director = Director::start(&lab, Node::Lvs1, &config)?;
+            let loads = Loads::start(&lab)?;
+            let client = lab.address(Node::Client, Family::V4).context("no such node")?;
+            let ports = 10_000..28_000;
+            let count = ports.len();
+            lab.enter(Node::Client, || -> anyhow::Result<()> {
+                for port in ports {
+                    // One that the load has just then is left out.
+                    if let Ok(socket) = UdpSocket::bind((client, port)) {
+                        socket.send_to(b"one", vip)?;
+                    }
+                }
+                Ok(())
+            })??;
+            let moved = || {
+                let log = director.log();
+                let told = log.lines().find(|line| line.contains("connections are in the other part"));
+                told.map(ToOwned::to_owned)
+            };
+            anyhow::ensure!(wait_until(patience(20), || moved().is_some()), "{}", director.log());
+            let told = moved().unwrap_or_default();
+            anyhow::ensure!(told.contains("lost=0") && told.contains("main"), "{told}");
+            let listing = lb_tests::checks::lbctl(&lab, "list --connections")?;
+            let listed = listing.lines().filter(|line| line.starts_with("UDP ")).count();
+            anyhow::ensure!((count - 100..=count).contains(&listed), "{listed} of {count}");
+            loads.stop_without_failures()?;
             lab.down()
         });
     }

@@ -42,7 +42,7 @@ pub struct Bucket6(pub [Entry6; BUCKET_ENTRIES]);
 
 const _: () = assert!(size_of::<Bucket4>() == 64 && size_of::<Bucket6>() == 128);
 
-/// The IPv4 buckets for `max_connections`: two slots for each, so that its full number finds room.
+/// The buckets of a main part for `max_connections`: two slots for each, so that its full number finds room.
 pub const fn buckets_for(max_connections: u32) -> u32 {
     max_connections.div_ceil(2)
 }

@@ -1,8 +1,8 @@
 //! Flows as keys, and where a key's entry may be.
 
-use super::{BUCKET_ENTRIES, Bucket4, Bucket6, CLAIMED, Value};
+use super::{BUCKET_ENTRIES, Bucket4, Bucket6, CLAIMED, Part, Value};
 use crate::net::{Be16, Be32, Be128};
-use crate::word::Blur;
+use crate::word::{Blur, Word};
 
 /// Who an IPv4 flow is: its client and its service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -67,15 +67,16 @@ pub const fn scale(hash: u32, n: u32) -> u32 {
     ((hash as u64 * n as u64) >> 32) as u32
 }
 
-/// The two buckets, of `count`, that an entry with this hash may be in. Both are in the same page of memory (but at
-/// the table's end): a new connection looks at both, and the second then costs a cache line but no page walk.
+/// The two buckets, of those in use, that an entry with this hash may be in. Both are in the same page of memory (but at
+/// the main part's end): a new connection looks at both, and the second then costs a cache line but no page walk.
 /// `near` is how many buckets a page has.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "each half of the hash chooses one bucket")]
-pub const fn buckets_of(hash: u64, count: u32, near: u32) -> (u32, u32) {
-    let first = scale(hash as u32, count);
+pub const fn buckets_of(hash: u64, Part { base, count }: Part, near: u32) -> (u32, u32) {
+    let first = base.wrapping_add(scale(hash as u32, count));
     let second = first ^ (1 + scale((hash >> 32) as u32, near - 1));
-    (first, if second < count { second } else { scale((hash >> 32) as u32, count) })
+    let is_there = second < base.wrapping_add(count);
+    (first, if is_there { second } else { base.wrapping_add(scale((hash >> 32) as u32, count)) })
 }
 
 /// A key of either family, the hash of which says where its entry may be.
@@ -91,6 +92,9 @@ pub trait Key: Copy {
 
     /// The entry `slot` of `bucket`, if it is this key's and its value names `port`.
     fn find(self, bucket: &Self::Bucket, port: Be16, blur: Blur) -> Option<(usize, Value)>;
+
+    /// The key and the value of slot `slot`, which belonged together; `None` if it is empty or changes hands.
+    fn read(bucket: &Self::Bucket, slot: usize) -> Option<(Self, Value)>;
 
     /// What slot `slot` holds now: the word to claim it by, and its value; `None` while it is being written.
     fn inspect(bucket: &Self::Bucket, slot: usize) -> Option<(u64, Option<Value>)>;
@@ -135,6 +139,15 @@ impl Key for Key4 {
             slot += 1;
         }
         None
+    }
+
+    #[inline(always)]
+    fn read(bucket: &Bucket4, slot: usize) -> Option<(Self, Value)> {
+        let entry = &bucket.0[slot & 3];
+        let word = entry.key.load();
+        let key = Self::from_word(word)?;
+        let value = Value::from_word(entry.value.load());
+        (entry.key.load() == word).then_some((key, value))
     }
 
     #[inline(always)]
@@ -206,6 +219,21 @@ impl Key for Key6 {
             slot += 1;
         }
         None
+    }
+
+    #[inline(always)]
+    fn read(bucket: &Bucket6, slot: usize) -> Option<(Self, Value)> {
+        let entry = &bucket.0[slot & 3];
+        let before = entry.value.load();
+        if before == 0 || before == CLAIMED {
+            return None;
+        }
+        let key = Self::from_words(entry.address.each_ref().map(Word::load), entry.tag.load());
+        // The state and the time may have changed; who took the slot over has claimed it in between.
+        let value = Value::from_word(entry.value.load());
+        let same = |value: Value| (value.destination(), value.port());
+        let is_entry = value.to_word() != 0 && value.to_word() != CLAIMED;
+        (is_entry && same(value) == same(Value::from_word(before))).then_some((key, value))
     }
 
     #[inline(always)]

@@ -93,7 +93,7 @@ fn both_buckets_of_a_flow_are_in_one_page() {
     const COUNT: u32 = 500_000;
     let mut apart = 0;
     for number in 0..100_000u32 {
-        let (first, second) = buckets_of(mix(u64::from(number)), COUNT, Key4::NEAR);
+        let (first, second) = buckets_of(mix(u64::from(number)), Part::main(COUNT), Key4::NEAR);
         assert!(first < COUNT && second < COUNT && first != second);
         apart += u32::from(first / Key4::NEAR != second / Key4::NEAR);
     }
@@ -109,7 +109,7 @@ fn the_full_number_of_connections_finds_room() {
     let mut used = vec![0u8; count as usize];
     let mut lost = 0;
     for number in 0..CONNECTIONS {
-        let (first, second) = buckets_of(mix(u64::from(number) + 1), count, Key4::NEAR);
+        let (first, second) = buckets_of(mix(u64::from(number) + 1), Part::main(count), Key4::NEAR);
         let free = [first, second].into_iter().find(|bucket| used[*bucket as usize] < 4);
         match free {
             Some(bucket) => used[bucket as usize] += 1,

@@ -2,7 +2,7 @@
 
 use core::hint;
 
-use crate::conn::{self, Candidate, Event, Key, Key4, Key6, State, Ticks, Value};
+use crate::conn::{self, Candidate, Event, Key, Key4, Key6, Part, State, Ticks, Value};
 use crate::hash;
 use crate::layout::{
     Destination, DestinationRef, Identity, Method, NextHop, RingPlace, Rules, Schedule, Service, Settings,
@@ -49,17 +49,16 @@ pub(super) fn asked6(client: Be128, client_port: Be16, address: Be128, port: Be1
 
 /// A key whose buckets the tables hold.
 pub(super) trait Family: Key {
-    /// The number of this family's buckets.
-    fn buckets(settings: &Settings) -> u32;
+    /// The part in use of this family's table.
+    fn part(settings: &Settings) -> Part;
     /// A bucket.
     fn bucket<T: Tables>(tables: &T, index: u32) -> Option<&Self::Bucket>;
 }
 
 impl Family for Key4 {
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
-    fn buckets(settings: &Settings) -> u32 {
-        settings.buckets.load() as u32
+    fn part(settings: &Settings) -> Part {
+        Part::from_word(settings.parts[0].load())
     }
 
     #[inline(always)]
@@ -70,8 +69,8 @@ impl Family for Key4 {
 
 impl Family for Key6 {
     #[inline(always)]
-    fn buckets(settings: &Settings) -> u32 {
-        (settings.buckets.load() >> 32) as u32
+    fn part(settings: &Settings) -> Part {
+        Part::from_word(settings.parts[1].load())
     }
 
     #[inline(always)]
@@ -158,8 +157,7 @@ pub(super) fn place<'t, K: Sticky, T: Tables>(
         }
     }
     let hash = flow.hash(settings.seed.load());
-    let count = K::buckets(settings);
-    let (first, second) = conn::buckets_of(hash, count, K::NEAR);
+    let (first, second) = conn::buckets_of(hash, K::part(settings), K::NEAR);
     let first = K::bucket(tables, first).ok_or(BROKEN)?;
     let now = tables.now(settings);
     let mut bucket = first;
@@ -266,7 +264,7 @@ fn schedule<'t, K: Sticky, T: Tables>(
     // packet comes, which then finds the same place. So will another director.
     let turn = if !starts {
         Turn::HAS
-    } else if claimed && !candidate.crowded() && flags & Settings::HANDING_OVER == 0 {
+    } else if claimed && !candidate.crowded() && flags & Settings::BY_HASH == 0 {
         Turn::NEXT
     } else {
         Turn::WOULD
@@ -390,7 +388,7 @@ pub(super) fn entry<K: Family, T: Tables>(
     port: Be16,
     blur: Blur,
 ) -> Option<Value> {
-    let (first, second) = conn::buckets_of(flow.hash(settings.seed.load()), K::buckets(settings), K::NEAR);
+    let (first, second) = conn::buckets_of(flow.hash(settings.seed.load()), K::part(settings), K::NEAR);
     if let Some((_, value)) = flow.find(K::bucket(tables, first)?, port, blur) {
         return Some(value);
     }

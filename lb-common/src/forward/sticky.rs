@@ -101,7 +101,7 @@ fn bound_as<K: Sticky, T: Tables>(tables: &T, flow: K, rest: u64, blur: Blur) ->
     let rules = Rules::from_word(schedule.scheduler.load());
     let key = flow.template(rules.prefix, id);
     let now = tables.now(settings);
-    let (first, second) = conn::buckets_of(key.hash(settings.seed.load()), K::buckets(settings), K::NEAR);
+    let (first, second) = conn::buckets_of(key.hash(settings.seed.load()), K::part(settings), K::NEAR);
     let Some(first) = K::bucket(tables, first) else { return NOBODY };
     let mut bucket = first;
     let mut found = key.find(first, Be16::default(), blur);
@@ -140,7 +140,7 @@ fn bind_as<K: Sticky, T: Tables>(tables: &T, flow: K, rest: u64, word: u64, blur
     let rules = Rules::from_word(schedule.scheduler.load());
     let key = flow.template(rules.prefix, id);
     let now = tables.now(settings);
-    let (first, second) = conn::buckets_of(key.hash(settings.seed.load()), K::buckets(settings), K::NEAR);
+    let (first, second) = conn::buckets_of(key.hash(settings.seed.load()), K::part(settings), K::NEAR);
     let (Some(first), Some(second)) = (K::bucket(tables, first), K::bucket(tables, second)) else { return };
     let candidate = match (key.find(first, Be16::default(), blur), key.find(second, Be16::default(), blur)) {
         (Some((slot, _)), _) => Candidate::<K>::own(first, slot),

@@ -13,18 +13,20 @@ pub struct Settings {
     pub flags: Word,
     /// Seed of the connection tables' hash; as long as the tables live.
     pub seed: Word,
-    /// Buckets of the IPv4 table in the low half, of the IPv6 table in the high half.
-    pub buckets: Word,
+    /// The part in use of the IPv4 table and of the IPv6 table: [`Part`](crate::conn::Part) as a word.
+    pub parts: [Word; 2],
     /// Nanoseconds of one jiffy.
     pub jiffy: Word,
     /// The monotonic clock's nanoseconds when the count of jiffies was 0; wraps.
     pub epoch: Word,
     /// [`RoutePlaces`](super::RoutePlaces) as one word.
     pub routes: Word,
-    /// Slots for leases: a multiple of [`crate::lease::GROUP`].
-    pub leases: Word,
     /// Idle timeouts by [`crate::conn::State`], in ticks.
     pub timeouts: [Word; 16],
+    /// Slots for leases: a multiple of [`crate::lease::GROUP`].
+    pub leases: Word,
+    /// Buckets of the main part of the IPv4 table in the low half, of the IPv6 table in the high half.
+    pub buckets: Word,
     /// The interfaces the program is attached to. Each is in one of [`INTERFACE_PROBES`] slots from its index
     /// modulo [`INTERFACE_SLOTS`] on.
     pub interfaces: [Interface; (INTERFACE_SLOTS + INTERFACE_PROBES) as usize],
@@ -38,12 +40,13 @@ impl Default for Settings {
             layout: Word::default(),
             flags: Word::default(),
             seed: Word::default(),
-            buckets: Word::default(),
+            parts: Default::default(),
             jiffy: Word::default(),
             epoch: Word::default(),
             routes: Word::default(),
-            leases: Word::default(),
             timeouts: Default::default(),
+            leases: Word::default(),
+            buckets: Word::default(),
             interfaces: [const { Interface { index: Word::new(0), mac: Word::new(0) } };
                 (INTERFACE_SLOTS + INTERFACE_PROBES) as usize],
             virtual_macs: [const { VirtualMacs([const { [const { Word::new(0) }; 4] }; 2]) };
@@ -68,6 +71,11 @@ impl Settings {
     /// Another director will soon have the packets of what begins now, and no entry: it is placed by its hash, on which
     /// all agree.
     pub const HANDING_OVER: u64 = 64;
+    /// Entries are being carried over to the other part of a connection table. Until that is done, who finds its entry
+    /// in neither finds its real server by its hash: so it is placed by that.
+    pub const MOVING: u64 = 128;
+    /// New connections are placed by their hash, not by turns.
+    pub const BY_HASH: u64 = Self::HANDING_OVER | Self::MOVING;
 }
 
 /// An interface the program is attached to. An all-zero element is an empty slot.

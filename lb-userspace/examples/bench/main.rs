@@ -21,6 +21,9 @@ use serde_json::{Value, json};
 
 use aya::programs::Xdp;
 use frames::{ACK, Family, Frame, NAT_PORT, PORT, SYN, TUNNEL_PORT};
+use lb_userspace::dataplane::loader::{self, Loaded};
+use lb_userspace::list::Source as _;
+use lb_userspace::plane::parts::Parts;
 use measure::{Series, Subject, XDP_PASS, XDP_TX, series};
 use subjects::{CONNECTIONS, Other, run};
 
@@ -77,15 +80,17 @@ fn program(report: &mut Value) -> Result<()> {
 
 /// Direct routing against the baseline.
 fn packets(report: &mut Value) -> Result<()> {
-    let mut director = subjects::director()?;
+    let Loaded { mut ebpf, tables } = subjects::director()?;
     let mut empty = Other::empty()?;
     let mut baseline = Other::baseline()?;
-    let bytes = size_of_val(&*director.tables.connections4);
+    let bytes = size_of_val(&*tables.connections4);
     report["memory"] = json!({ "connections": CONNECTIONS, "bytes": bytes });
-    let programs =
-        Programs { empty: empty.program()?, ours: director.program()?, baseline: baseline.program()? };
-    let mut rows = against_baseline(&programs, Family::V4)?;
-    rows.extend(against_baseline(&programs, Family::V6)?);
+    let ours = loader::director(&mut ebpf)?;
+    let programs = Programs { empty: empty.program()?, ours, baseline: baseline.program()? };
+    let mut parts = Parts::default();
+    let mut look = || parts.look(&tables, tables.now());
+    let mut rows = against_baseline(&programs, Family::V4, &mut look)?;
+    rows.extend(against_baseline(&programs, Family::V6, &mut look)?);
     report["packets"] = json!(rows);
     Ok(())
 }
@@ -97,14 +102,15 @@ struct Programs<'p> {
     baseline: &'p Xdp,
 }
 
-/// All phases of one family. The connections of one phase are those that the next one finds.
-fn against_baseline(programs: &Programs<'_>, family: Family) -> Result<Vec<Value>> {
+/// All phases of one family. The connections of one phase are those that the next one finds. `look` is the daemon's
+/// regular look at the connection tables.
+fn against_baseline(programs: &Programs<'_>, family: Family, look: &mut impl FnMut()) -> Result<Vec<Value>> {
     let mut rows = Vec::new();
     let usual = Series { rounds: ROUNDS, batch: BATCH };
     let mut measure = |phase: &str, flows: u32, frame: &Frame, verdict, how, flow: &dyn Fn(u32) -> u32| {
         let subject = |program| Subject { program, frame: frame.clone(), verdict };
         let mut both = [subject(programs.ours), subject(programs.baseline)];
-        let times = series(programs.empty, &mut both, how, flow)?;
+        let times = series(programs.empty, &mut both, how, flow, &mut *look)?;
         rows.push(json!({
             "phase": phase, "family": family.number(), "flows": flows,
             "ours_ns": times.net[0], "baseline_ns": times.net[1], "empty_ns": times.empty,
@@ -126,8 +132,10 @@ fn against_baseline(programs: &Programs<'_>, family: Family) -> Result<Vec<Value
     measure("established", 1, &ack, XDP_TX, usual, &|_| 0)?;
     measure("established", BATCH, &ack, XDP_TX, usual, &|n| shuffled(n % BATCH, BATCH))?;
 
-    let filling = Series { rounds: CONNECTIONS / BATCH - 1, ..usual };
-    measure("new", CONNECTIONS, &syn, XDP_TX, filling, &|n| BATCH + n)?;
+    const FEW: u32 = 3 * BATCH;
+    measure("new", FEW, &syn, XDP_TX, Series { rounds: 2, ..usual }, &|n| BATCH + n)?;
+    let filling = Series { rounds: (CONNECTIONS - FEW) / BATCH, ..usual };
+    measure("new", CONNECTIONS, &syn, XDP_TX, filling, &|n| FEW + n)?;
     open(&ack, BATCH..CONNECTIONS)?;
     measure("established", CONNECTIONS, &ack, XDP_TX, usual, &|n| shuffled(n, CONNECTIONS))?;
     // An LRU hash frees nothing by itself: once it is full, and on a director in service it is, it evicts.
@@ -154,7 +162,7 @@ fn methods() -> Result<Vec<Value>> {
         subjects.insert(2, Subject { program: ours, frame: Frame::answer(family), verdict: XDP_TX });
         for flows in [1, BATCH] {
             let how = Series { rounds: ROUNDS, batch: BATCH };
-            let times = series(empty, &mut subjects, how, |n| shuffled(n % flows, flows))?;
+            let times = series(empty, &mut subjects, how, |n| shuffled(n % flows, flows), || ())?;
             rows.push(json!({
                 "family": family.number(), "flows": flows, "direct_routing_ns": times.net[0], "nat_ns": times.net[1],
                 "nat_answer_ns": times.net[2], "tunnel_ns": times.net[3],

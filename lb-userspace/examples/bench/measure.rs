@@ -42,12 +42,14 @@ pub(crate) struct Times {
     pub(crate) net: Vec<f64>,
 }
 
-/// Runs a series. `flow` gives the flow of the n-th run of each program.
+/// Runs a series. `flow` gives the flow of the n-th run of each program; after each round `between` does what is done
+/// beside forwarding.
 pub(crate) fn series(
     empty: &Xdp,
     subjects: &mut [Subject<'_>],
     series: Series,
     flow: impl Fn(u32) -> u32,
+    mut between: impl FnMut(),
 ) -> Result<Times> {
     let mut nothing = Subject { program: empty, frame: Frame::arp(), verdict: XDP_PASS };
     let mut floors = Vec::new();
@@ -70,6 +72,7 @@ pub(crate) fn series(
         for (subject, times) in subjects.iter_mut().zip(&mut times) {
             times.push(batch(subject)? - floor);
         }
+        between();
     }
     Ok(Times { empty: median(&mut floors), net: times.iter_mut().map(|times| median(times)).collect() })
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
-use lb_common::conn::buckets_for;
+use lb_common::conn::{Key as _, Key4, Key6, Part, buckets_for};
 use lb_common::layout::Settings;
 use lb_common::lease::slots_for;
 use lb_common::{maps, memory};
@@ -72,10 +72,14 @@ pub struct Loaded {
 impl Loaded {
     /// The program.
     pub fn program(&mut self) -> Result<&mut Xdp, LoadError> {
-        let program =
-            self.ebpf.program_mut(maps::PROGRAM).ok_or(TablesError::Missing { name: maps::PROGRAM })?;
-        program.try_into().map_err(|source| LoadError::Program(Box::new(source)))
+        director(&mut self.ebpf)
     }
+}
+
+/// The director's program among those that were loaded.
+pub fn director(ebpf: &mut Ebpf) -> Result<&mut Xdp, LoadError> {
+    let program = ebpf.program_mut(maps::PROGRAM).ok_or(TablesError::Missing { name: maps::PROGRAM })?;
+    program.try_into().map_err(|source| LoadError::Program(Box::new(source)))
 }
 
 /// Loads the director's program. With `pins`, tables that are pinned in that directory are used and new ones
@@ -107,12 +111,12 @@ fn load_into(pins: Option<&Path>, capacity: Capacity) -> Result<Loaded, LoadErro
     }
     let buckets = [buckets_for(capacity.ipv4), buckets_for(capacity.ipv6)];
     let leases = slots_for(capacity.full_nat);
-    loader.map_max_entries(maps::CONNECTIONS4, buckets[0]).map_max_entries(maps::CONNECTIONS6, buckets[1]);
+    loader
+        .map_max_entries(maps::CONNECTIONS4, Part::table(buckets[0], Key4::NEAR))
+        .map_max_entries(maps::CONNECTIONS6, Part::table(buckets[1], Key6::NEAR));
     loader.map_max_entries(maps::LEASES, leases);
     let mut ebpf = loader.load(DIRECTOR).map_err(|source| LoadError::Object(Box::new(source)))?;
-    let program = ebpf.program_mut(maps::PROGRAM).ok_or(TablesError::Missing { name: maps::PROGRAM })?;
-    let program: &mut Xdp = program.try_into().map_err(|source| LoadError::Program(Box::new(source)))?;
-    program.load().map_err(|source| LoadError::Program(Box::new(source)))?;
+    director(&mut ebpf)?.load().map_err(|source| LoadError::Program(Box::new(source)))?;
     if new {
         clock(&mut ebpf)?.load().map_err(|source| LoadError::Program(Box::new(source)))?;
     }

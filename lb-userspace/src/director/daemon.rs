@@ -16,6 +16,8 @@ use crate::net::netlink::{Event, Events, Netlink};
 const RETRY: Duration = Duration::from_secs(1);
 /// The same where numbers of connections or templates decide about new ones.
 const COUNT: Duration = Duration::from_millis(1500);
+/// How often it is looked whether connections have become too many, or few, for their part of the table.
+const PARTS: Duration = Duration::from_millis(100);
 /// How often expired connections are looked for.
 const SWEEP: Duration = Duration::from_secs(30);
 
@@ -45,7 +47,7 @@ pub async fn run(mut director: Director, ready: impl FnOnce()) -> anyhow::Result
     let mut api = api::serve(director.instance())?;
     let mut events = Netlink::events()?;
     let (mut retry, mut sweep, mut estimate) = (every(RETRY), every(SWEEP), every(rates::PERIOD));
-    let mut count = every(COUNT);
+    let (mut count, mut parts) = (every(COUNT), every(PARTS));
     let mut estimators = Estimators::default();
     let mut health = director.health_news();
     director.follow_addresses().await;
@@ -85,6 +87,7 @@ pub async fn run(mut director: Director, ready: impl FnOnce()) -> anyhow::Result
                 director.mark_standby();
                 director.tell_vrrp();
             }
+            _ = parts.tick() => director.keep_parts(),
             _ = sweep.tick() => director.sweep(),
             _ = count.tick() => director.keep_counts(),
             _ = estimate.tick() => {

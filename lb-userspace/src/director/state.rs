@@ -27,6 +27,7 @@ use crate::edits::Edits;
 use crate::health::probe::PathProbe;
 use crate::health::{Health, core::Tables as Left};
 use crate::import::source::ConfigSource;
+use crate::list::Source as _;
 use crate::net::neighbours::{Neighbours, Resolutions};
 use crate::net::netlink::{Link, Netlink};
 use crate::notify;
@@ -34,6 +35,7 @@ use crate::orders::Orders;
 use crate::path;
 use crate::plane::applied::Applied;
 use crate::plane::apply::Hops;
+use crate::plane::parts::Parts;
 use crate::vrrp::shell::News;
 
 /// How long `up` and `reload` wait for the MACs of real servers before they go on without.
@@ -64,6 +66,7 @@ pub struct Director {
     attached: BTreeSet<u32>,
     record: Record,
     ring_space: u32,
+    parts: Parts,
     /// Packets that had found no source port when the operator was last told.
     exhausted: u64,
     pending: Option<String>,
@@ -127,6 +130,7 @@ impl Director {
             attached: BTreeSet::new(),
             record,
             ring_space: 0,
+            parts: Parts::default(),
             exhausted: loaded.tables.reason(VerdictReason::NoSourcePort).unwrap_or(0),
             loaded,
             pending: None,
@@ -155,6 +159,7 @@ impl Director {
 
     async fn bring_up(&mut self, links: &[Link]) -> anyhow::Result<()> {
         self.check_capacity();
+        Parts::recover(&self.loaded.tables, self.loaded.tables.now());
         self.assume_carried().await;
         self.look_up_bases().await;
         for note in self.idle_orders(&self.config) {
@@ -172,8 +177,8 @@ impl Director {
     }
 
     fn check_capacity(&self) {
-        let buckets = self.loaded.tables.connections4.len();
-        let wanted = lb_common::conn::buckets_for(self.config.director.max_connections) as usize;
+        let buckets = self.loaded.tables.settings().buckets.load() & 0xffff_ffff;
+        let wanted = u64::from(lb_common::conn::buckets_for(self.config.director.max_connections));
         if buckets != wanted {
             tracing::warn!(
                 "max_connections: the connection table keeps its size until `lbctl down` and `lbctl up`"

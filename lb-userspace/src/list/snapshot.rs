@@ -1,6 +1,6 @@
 //! The tables as a listing needs them: who is there, what it carries, how many connections it has.
 
-use lb_common::conn::{TEMPLATE_GRACE, Ticks, Value, buckets_for};
+use lb_common::conn::{Part, TEMPLATE_GRACE, Ticks, Value, buckets_for};
 use lb_common::layout::{DestinationRef, Method, NextHop, Rules, SchedulerCode, Settings, Traffic};
 
 use lb_common::net::protocol;
@@ -191,8 +191,9 @@ fn real_server<S: Source>(source: &S, server: &AppliedServer) -> RealServer {
 /// All entries that decide about a packet still, of both tables, IPv4 first, in the tables' order: templates bind their
 /// clients a little beyond their time, see [`TEMPLATE_GRACE`].
 pub(crate) fn live_connections<S: Source>(source: &S, now: Ticks) -> impl Iterator<Item = Connection> {
-    connections::ipv4(source.connections4())
-        .chain(connections::ipv6(source.connections6()))
+    let [four, six] = &source.settings().parts;
+    connections::ipv4(Part::from_word(four.load()).of(source.connections4()))
+        .chain(connections::ipv6(Part::from_word(six.load()).of(source.connections6())))
         .filter(move |entry| {
             let timeout = timeout(source, entry);
             let grace = if entry.value.state().template() && timeout > 0 { TEMPLATE_GRACE } else { 0 };

@@ -184,7 +184,7 @@ impl Applied {
             answers: answers.collect(),
             sources: super::sources::read(store),
             networks,
-            flags: store.settings().flags.load() & !Settings::HANDING_OVER,
+            flags: store.settings().flags.load() & !Settings::BY_HASH,
             orphans: by_service.into_values().flatten().collect(),
             service_ids,
             free,

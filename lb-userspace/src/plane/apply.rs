@@ -183,7 +183,7 @@ fn take<S: Store>(store: &mut S, step: &Step, hops: &Hops) -> Result<(), StoreEr
             store.set_network(*schedule, *network, *listing)?;
         }
         Step::Flags(flags) => {
-            let kept = store.settings().flags.load() & Settings::HANDING_OVER;
+            let kept = store.settings().flags.load() & Settings::BY_HASH;
             store.settings().flags.store(*flags | kept);
         }
     }

@@ -17,6 +17,8 @@ mod leases;
 #[cfg(test)]
 mod packets;
 #[cfg(test)]
+mod parts;
+#[cfg(test)]
 mod programs;
 #[cfg(test)]
 mod sequences;

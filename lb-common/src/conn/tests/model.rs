@@ -281,9 +281,9 @@ impl Flow {
     /// The two buckets it may be in.
     fn buckets(&self) -> [u32; 2] {
         let (first, second) = if self.six {
-            buckets_of(self.key6().hash(SEED), BUCKETS, Key6::NEAR)
+            buckets_of(self.key6().hash(SEED), Part::main(BUCKETS), Key6::NEAR)
         } else {
-            buckets_of(self.key4().hash(SEED), BUCKETS, Key4::NEAR)
+            buckets_of(self.key4().hash(SEED), Part::main(BUCKETS), Key4::NEAR)
         };
         [first, second]
     }

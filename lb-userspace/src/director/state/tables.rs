@@ -69,13 +69,23 @@ impl Director {
     /// As [`Director::sweep`], where numbers of connections or templates decide about new ones.
     pub fn keep_counts(&self) {
         let tables = &self.loaded.tables;
-        if janitor::is_urgent(tables) {
+        if janitor::is_urgent(tables) && !self.parts.is_moving() {
             janitor::sweep(tables, Source::now(tables));
         }
     }
 
+    /// Has the connection tables use the part that suits the number of their connections. To be called regularly, a tenth
+    /// of a second apart.
+    pub fn keep_parts(&mut self) {
+        let tables = &self.loaded.tables;
+        self.parts.look(tables, Source::now(tables));
+    }
+
     /// Drops expired connections and frees what nobody uses.
     pub fn sweep(&mut self) {
+        if self.parts.is_moving() {
+            return;
+        }
         self.warn_of_exhaustion();
         let tables = &self.loaded.tables;
         let used = janitor::sweep(tables, Source::now(tables));

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use aya::Ebpf;
 use aya::maps::{HashMap, MapData};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
-use lb_common::conn::{BUCKET_ENTRIES, Key, Key4, Key6, Ticks, Value};
+use lb_common::conn::{BUCKET_ENTRIES, Key, Key4, Key6, Part, Ticks, Value};
 use lb_common::layout::{FragmentKey, FragmentOwner, Neighbour};
 use lb_common::lease::Lease;
 use lb_common::locality::Changed;
@@ -216,8 +216,8 @@ fn age<K: Key>(bucket: &K::Bucket, slot: usize, ticks: u32) {
 }
 
 /// The entry of an IPv4 or IPv6 flow.
-pub(crate) fn entry<K: Key>(buckets: &[K::Bucket], count: u32, flow: K, port: u16) -> Option<Value> {
-    let (first, second) = conn::buckets_of(flow.hash(SEED), count, K::NEAR);
+pub(crate) fn entry<K: Key>(buckets: &[K::Bucket], part: Part, flow: K, port: u16) -> Option<Value> {
+    let (first, second) = conn::buckets_of(flow.hash(SEED), part, K::NEAR);
     [first, second].into_iter().find_map(|bucket| {
         let bucket = &buckets[bucket as usize];
         let port = lb_common::net::Be16::new(port);

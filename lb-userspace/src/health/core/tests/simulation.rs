@@ -151,7 +151,8 @@ proptest! {
                     }
                 });
             }
-            world.run(GATHER, |_| Verdict::Inconclusive);
+            // The answers to what was asked before, then the view with them.
+            world.run(2 * GATHER, |_| Verdict::Inconclusive);
             prop_assert_eq!(&*world.view, &world.core.view());
             for (_, event) in world.told.drain(..) {
                 let Told::RealServer(event) = event else { continue };

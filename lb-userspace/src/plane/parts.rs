@@ -1,0 +1,333 @@
+//! Carries the entries of a connection table over to its other part when they have become too many for the compact
+//! one, or few again ([`Part`]).
+//!
+//! The datapath looks in one part only, and goes on while this happens. So that no connection loses its real server:
+//! 1. New connections are placed by their hash ([`Settings::MOVING`]).
+//! 2. Some time later, when no packet is under way that knew nothing of that, all entries are copied, the other part comes
+//!    into use, and what has changed meanwhile is copied again. A packet in between that misses its entry is one of a
+//!    connection that has just begun, and finds its real server by its hash, like its first packet.
+//! 3. Some time later the same is done for writers that were late, the part that was left is emptied, and new connections
+//!    are placed by turns again.
+//!
+//! A connection counts once, wherever its entry is: [`Load`](lb_common::layout::Load) does not change.
+
+use std::collections::HashMap;
+
+use lb_common::conn::{BUCKET_ENTRIES, Candidate, Key, Key4, Key6, Part, Ticks, Value, buckets_of};
+use lb_common::layout::Settings;
+use lb_common::word::Blur;
+
+use super::janitor::expired;
+use super::store::Store;
+use crate::dataplane::connections::entries;
+
+/// How many buckets are looked at to see how many entries there are.
+const SAMPLE: usize = 512;
+/// More than one entry for so many buckets of the compact part is too many: an eighth of its slots. So next to no flow
+/// finds both of its buckets full, and there is room for those that come before the next look.
+const MANY: usize = 2;
+/// Less than one for so many is few.
+const FEW: usize = 8;
+/// So long they must have been few before they go to the compact part.
+const QUIET_SECONDS: u32 = 60;
+
+/// A family whose table has parts.
+trait Family: Key + Eq + std::hash::Hash {
+    /// The family's element of [`Settings::parts`].
+    const NUMBER: usize;
+
+    /// Its table, with both parts.
+    fn table<S: Store>(store: &S) -> &[Self::Bucket];
+
+    /// How many buckets its main part has.
+    fn main<S: Store>(store: &S) -> u32;
+}
+
+impl Family for Key4 {
+    const NUMBER: usize = 0;
+
+    fn table<S: Store>(store: &S) -> &[Self::Bucket] {
+        store.connections4()
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
+    fn main<S: Store>(store: &S) -> u32 {
+        store.settings().buckets.load() as u32
+    }
+}
+
+impl Family for Key6 {
+    const NUMBER: usize = 1;
+
+    fn table<S: Store>(store: &S) -> &[Self::Bucket] {
+        store.connections6()
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
+    fn main<S: Store>(store: &S) -> u32 {
+        (store.settings().buckets.load() >> 32) as u32
+    }
+}
+
+/// What is done with both tables.
+#[derive(Debug, Default)]
+pub struct Parts {
+    four: Mover<Key4>,
+    six: Mover<Key6>,
+}
+
+impl Parts {
+    /// Takes a step where one is due. Who calls it every tenth of a second leaves packets time enough in between.
+    pub fn look<S: Store>(&mut self, store: &S, now: Ticks) {
+        self.four.look(store, now);
+        self.six.look(store, now);
+        let flags = &store.settings().flags;
+        let (before, moving) = (flags.load(), if self.is_moving() { Settings::MOVING } else { 0 });
+        if before & Settings::MOVING != moving {
+            flags.store(before & !Settings::MOVING | moving);
+        }
+    }
+
+    /// Are entries in both parts of a table, so that counting them would count some twice?
+    pub fn is_moving(&self) -> bool {
+        self.four.step.is_some() || self.six.step.is_some()
+    }
+
+    /// Ends what a process has left half done that died over it.
+    pub fn recover<S: Store>(store: &S, now: Ticks) {
+        recover::<Key4, S>(store, now);
+        recover::<Key6, S>(store, now);
+        let flags = &store.settings().flags;
+        flags.store(flags.load() & !Settings::MOVING);
+    }
+}
+
+/// Values that were copied, by key and port.
+type Copies<K> = HashMap<(K, u16), Value>;
+
+/// What has been done, where something has been begun.
+#[derive(Debug)]
+enum Step<K> {
+    Announced { to: Part },
+    InUse { from: Part, copies: Copies<K> },
+}
+
+#[derive(Debug)]
+struct Mover<K> {
+    step: Option<Step<K>>,
+    /// Since when there have been few entries in the main part.
+    few_since: Option<Ticks>,
+}
+
+impl<K> Default for Mover<K> {
+    fn default() -> Self {
+        Self { step: None, few_since: None }
+    }
+}
+
+impl<K: Family> Mover<K> {
+    fn look<S: Store>(&mut self, store: &S, now: Ticks) {
+        let count = K::main(store);
+        let Some(compact) = Part::compact(count, K::NEAR) else { return };
+        let main = Part::main(count);
+        self.step = match self.step.take() {
+            None => self.target(store, compact, main, now).map(|to| Step::Announced { to }),
+            Some(Step::Announced { to }) => go_over::<K, S>(store, to, now),
+            Some(Step::InUse { from, mut copies }) => {
+                let to = in_use::<K, S>(store);
+                let lost = carry(store, from, to, now, &mut copies);
+                clear::<K, S>(store, from);
+                tracing::info!(
+                    table = K::NUMBER * 2 + 4,
+                    part = if to == main { "main" } else { "compact" },
+                    connections = copies.len(),
+                    lost,
+                    "connections are in the other part of their table"
+                );
+                None
+            }
+        };
+    }
+
+    /// The part that the entries should be in, if they are in the other one.
+    fn target<S: Store>(&mut self, store: &S, compact: Part, main: Part, now: Ticks) -> Option<Part> {
+        let part = in_use::<K, S>(store);
+        let table = part.of(K::table(store));
+        let stride = (table.len() / SAMPLE).max(1);
+        let sampled = table.chunks(stride).filter_map(|chunk| chunk.get(..1));
+        let live = sampled.map(|bucket| alive::<K, S>(store, bucket, now)).sum::<usize>() * stride;
+        if part == compact {
+            self.few_since = None;
+            return (live > compact.count as usize / MANY).then_some(main);
+        }
+        if live > compact.count as usize / FEW {
+            self.few_since = None;
+            return None;
+        }
+        let since = *self.few_since.get_or_insert(now);
+        if u64::from(now.since(since)) < Ticks::of_seconds(QUIET_SECONDS) {
+            return None;
+        }
+        self.few_since = None;
+        // Sampling may err, this must not: what finds no room would be lost.
+        (alive::<K, S>(store, table, now) < compact.count as usize / (2 * MANY)).then_some(compact)
+    }
+}
+
+/// How many entries have not expired.
+fn alive<K: Family, S: Store>(store: &S, buckets: &[K::Bucket], now: Ticks) -> usize {
+    entries::<K>(buckets).filter(|(_, value)| !expired(store.settings(), *value, now)).count()
+}
+
+fn in_use<K: Family, S: Store>(store: &S) -> Part {
+    store.settings().parts.get(K::NUMBER).map_or(Part::main(0), |word| Part::from_word(word.load()))
+}
+
+fn go_over<K: Family, S: Store>(store: &S, to: Part, now: Ticks) -> Option<Step<K>> {
+    let from = in_use::<K, S>(store);
+    let mut copies = HashMap::new();
+    clear::<K, S>(store, to);
+    carry(store, from, to, now, &mut copies);
+    store.settings().parts.get(K::NUMBER)?.store(to.to_word());
+    carry(store, from, to, now, &mut copies);
+    Some(Step::InUse { from, copies })
+}
+
+/// Copies the entries that are not there, and those that have changed since they were copied if the copy has not.
+/// Returns how many found no room.
+fn carry<K: Family, S: Store>(store: &S, from: Part, to: Part, now: Ticks, copies: &mut Copies<K>) -> usize {
+    let (settings, table, blur) = (store.settings(), K::table(store), Blur::new(0));
+    let (seed, timeout) =
+        (settings.seed.load(), |state: lb_common::conn::State| settings.timeouts[state.number() & 15].load());
+    let mut lost = 0;
+    for (key, value) in entries::<K>(from.of(table)) {
+        if expired(settings, value, now) {
+            continue;
+        }
+        let (first, second) = buckets_of(key.hash(seed), to, K::NEAR);
+        let (Some(first), Some(second)) = (table.get(first as usize), table.get(second as usize)) else {
+            continue;
+        };
+        let copied = copies.insert((key, value.port().bits()), value);
+        let found = [first, second].into_iter().find_map(|bucket| {
+            key.find(bucket, value.port(), blur).map(|(slot, there)| (bucket, slot, there))
+        });
+        if let Some((bucket, slot, there)) = found {
+            if copied == Some(there) && there != value {
+                // If a packet has changed it in this moment, it is up to date.
+                K::update(bucket, slot, there, value);
+            }
+            continue;
+        }
+        let candidate = Candidate::<K>::none(first)
+            .or_better(first, now, blur, timeout)
+            .or_better(second, now, blur, timeout);
+        match candidate.claim() {
+            true => key.publish(candidate.bucket, candidate.slot, value),
+            false => lost += 1,
+        }
+    }
+    lost
+}
+
+/// Empties a part.
+fn clear<K: Family, S: Store>(store: &S, part: Part) {
+    for bucket in part.of(K::table(store)) {
+        for slot in 0..BUCKET_ENTRIES {
+            if let Some((expected, Some(_))) = K::inspect(bucket, slot)
+                && K::claim(bucket, slot, expected)
+            {
+                K::release(bucket, slot);
+            }
+        }
+    }
+}
+
+fn recover<K: Family, S: Store>(store: &S, now: Ticks) {
+    let count = K::main(store);
+    let Some(compact) = Part::compact(count, K::NEAR) else { return };
+    let to = in_use::<K, S>(store);
+    let from = if to == compact { Part::main(count) } else { compact };
+    carry::<K, S>(store, from, to, now, &mut HashMap::new());
+    clear::<K, S>(store, from);
+}
+
+#[cfg(test)]
+mod tests {
+    use lb_common::conn::State;
+    use lb_common::layout::DestinationRef;
+    use lb_common::memory::{MemoryTables, Sizes};
+    use lb_common::net::{Be16, Be32};
+
+    use super::*;
+
+    const SEED: u64 = 7;
+    const FROM: Part = Part { base: 0, count: 64 };
+    const TO: Part = Part { base: 64, count: 64 };
+
+    fn key(client: u32) -> Key4 {
+        Key4::new(Be32::from_bits(client), Be16::new(40_000), 1)
+    }
+
+    fn value(server: u32, state: State) -> Value {
+        Value::new(DestinationRef::new(server, 0), state, Ticks::default(), Be16::new(80))
+    }
+
+    /// Enters a connection, or changes it.
+    fn put(tables: &MemoryTables, part: Part, key: Key4, value: Value) {
+        let (first, second) = buckets_of(key.hash(SEED), part, Key4::NEAR);
+        let places = [first, second]
+            .into_iter()
+            .flat_map(|bucket| (0..BUCKET_ENTRIES).map(move |slot| (bucket, slot)));
+        let held =
+            |(bucket, slot)| Key4::read(&tables.connections4[bucket as usize], slot).map(|(key, _)| key);
+        let own = places.clone().find(|place| held(*place) == Some(key));
+        let (bucket, slot) = own.or_else(|| places.clone().find(|place| held(*place).is_none())).unwrap();
+        let bucket = &tables.connections4[bucket as usize];
+        key.publish(bucket, slot, value);
+    }
+
+    fn read(tables: &MemoryTables, part: Part) -> HashMap<Key4, Value> {
+        entries::<Key4>(part.of(&tables.connections4)).collect()
+    }
+
+    fn carry(tables: &MemoryTables, copies: &mut Copies<Key4>) -> usize {
+        super::carry(tables, FROM, TO, Ticks::default(), copies)
+    }
+
+    #[test]
+    fn what_changed_after_it_was_copied_is_copied_again_unless_packets_went_on_there() {
+        let tables = MemoryTables::new(Sizes { buckets: 128, ..Sizes::default() }, SEED);
+        let [new, old] = [value(1, State::SYN_RECEIVED), value(1, State::ESTABLISHED)];
+        let (closing, reset) = (value(1, State::FIN_WAIT), value(1, State::CLOSE));
+        let expired =
+            Value::new(new.destination(), State::CLOSE, Ticks::default().later((1 << 18) - 60), new.port());
+        [(1, new), (2, old), (3, old), (4, expired)]
+            .into_iter()
+            .for_each(|(client, value)| put(&tables, FROM, key(client), value));
+        let mut copies = HashMap::new();
+        assert_eq!(carry(&tables, &mut copies), 0);
+        assert_eq!(read(&tables, TO), [(key(1), new), (key(2), old), (key(3), old)].into());
+        // Before the packets went over: confirmed, closed, and a newcomer. After that: reset.
+        put(&tables, FROM, key(1), old);
+        put(&tables, FROM, key(2), closing);
+        put(&tables, FROM, key(3), closing);
+        put(&tables, FROM, key(5), new);
+        put(&tables, TO, key(3), reset);
+        for _ in 0..2 {
+            assert_eq!(carry(&tables, &mut copies), 0);
+            let expected = [(key(1), old), (key(2), closing), (key(3), reset), (key(5), new)];
+            assert_eq!(read(&tables, TO), expected.into());
+        }
+    }
+
+    #[test]
+    fn what_finds_no_room_is_told() {
+        let tables = MemoryTables::new(Sizes { buckets: 1024, ..Sizes::default() }, SEED);
+        let all = Part { base: 64, count: 960 };
+        (1..=400).for_each(|client| put(&tables, all, key(client), value(1, State::ESTABLISHED)));
+        let lost = super::carry::<Key4, _>(&tables, all, FROM, Ticks::default(), &mut HashMap::new());
+        assert!(lost >= 400 - 64 * BUCKET_ENTRIES, "{lost}");
+        assert_eq!(lost + read(&tables, FROM).len(), 400);
+    }
+}
