@@ -19,7 +19,9 @@ pub use schedule::{
     MOST_LISTED, RING_HEADER, RingPlace, Rules, Schedule, SchedulerCode, Service, UNAVAILABLE,
 };
 pub use seen::{FragmentKey, FragmentOwner, Neighbour};
-pub use settings::{INTERFACE_PROBES, INTERFACE_SLOTS, Interface, Settings, VirtualMacs};
+pub use settings::{
+    ADDRESS_WORDS, Addresses, INTERFACE_PROBES, INTERFACE_SLOTS, Interface, Settings, VirtualMacs,
+};
 
 /// The version of all layouts together, kept in [`Settings`].
 pub const LAYOUT_VERSION: u32 = 4;
@@ -39,7 +41,7 @@ assert_size!(
     Detail = 32,
     FragmentKey = 40,
     FragmentOwner = 16,
-    Settings = 5696,
+    Settings = 6208,
     VirtualMacs = 64,
     Interface = 16,
 );
@@ -47,7 +49,7 @@ assert_size!(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::Be16;
+    use crate::net::{Be16, Be32, Be128};
     use proptest::prelude::*;
 
     proptest! {
@@ -69,5 +71,26 @@ mod tests {
             let identity = Identity { service, port: Be16::new(port), weight };
             prop_assert_eq!(Identity::from_word(identity.to_word()), identity);
         }
+
+        #[test]
+        fn addresses_that_were_added_are_there(four in proptest::collection::vec(any::<[u8; 4]>(), 0..9), six: [u8; 16]) {
+            let set = Addresses::default();
+            let bits = four.into_iter().map(|four| Addresses::bit4(Be32::from_wire(four)));
+            for bit in bits.chain([Addresses::bit6(Be128::from_wire(six))]) {
+                set.add(bit);
+                prop_assert!(set.may_have(bit));
+            }
+        }
+    }
+
+    /// Neighbouring addresses, as clients have, do not gather at a few bits.
+    #[test]
+    fn few_other_addresses_are_taken_for_virtual_ones() {
+        let set = Addresses::default();
+        (1..=20).for_each(|last| set.add(Addresses::bit4(Be32::from_wire([192, 168, 4, last]))));
+        let clients = (0..=255u8).flat_map(|third| (0..=255u8).map(move |last| [10, 1, third, last]));
+        let taken = clients.filter(|client| set.may_have(Addresses::bit4(Be32::from_wire(*client)))).count();
+        // 20 of 4,096 bits are 320 of 65,536 addresses.
+        assert!(taken < 1000, "{taken}");
     }
 }

@@ -24,8 +24,8 @@ pub mod way;
 use core::hint;
 
 use crate::layout::{
-    DestinationRef, FragmentOwner, INTERFACE_PROBES, INTERFACE_SLOTS, Method, NextHop, Owner, Service,
-    Settings, from_mac_word,
+    Addresses, DestinationRef, FragmentOwner, INTERFACE_PROBES, INTERFACE_SLOTS, Method, NextHop, Owner,
+    Service, Settings, from_mac_word,
 };
 use crate::net::{Be16, Be32, Be128, ethertype};
 use crate::packet::Packet;
@@ -338,6 +338,9 @@ fn service4<T: Tables>(
     port: Be16,
     protocol: u8,
 ) -> Option<Service> {
+    if !settings.addresses.may_have(Addresses::bit4(address)) {
+        return None;
+    }
     let found = services::find(Name4::new(address, port, protocol), |index| tables.services4(index));
     if found.is_some() || settings.flags.load() & Settings::ANY_PORT == 0 {
         return found;
@@ -355,6 +358,9 @@ fn service6<T: Tables>(
     port: Be16,
     protocol: u8,
 ) -> Option<Service> {
+    if !settings.addresses.may_have(Addresses::bit6(address)) {
+        return None;
+    }
     let found = services::find(Name6::new(address, port, protocol), |index| tables.services6(index));
     if found.is_some() || settings.flags.load() & Settings::ANY_PORT == 0 {
         return found;

@@ -1,6 +1,6 @@
 //! What holds for the whole program, and for its interfaces.
 
-use crate::net::MacAddress;
+use crate::net::{Be32, Be128, MacAddress};
 use crate::word::Word;
 
 /// What the program must know at once. All of it may change while packets run.
@@ -32,6 +32,8 @@ pub struct Settings {
     pub interfaces: [Interface; (INTERFACE_SLOTS + INTERFACE_PROBES) as usize],
     /// The MACs beside its own that this director answers for on the interface in the same slot.
     pub virtual_macs: [VirtualMacs; (INTERFACE_SLOTS + INTERFACE_PROBES) as usize],
+    /// The virtual servers' addresses, and some others.
+    pub addresses: Addresses,
 }
 
 impl Default for Settings {
@@ -51,6 +53,7 @@ impl Default for Settings {
                 (INTERFACE_SLOTS + INTERFACE_PROBES) as usize],
             virtual_macs: [const { VirtualMacs([const { [const { Word::new(0) }; 4] }; 2]) };
                 (INTERFACE_SLOTS + INTERFACE_PROBES) as usize],
+            addresses: Addresses::default(),
         }
     }
 }
@@ -124,5 +127,58 @@ impl VirtualMacs {
             Some((family, word, bit)) => self.0[family & 1][word & 3].load() >> bit & 1 != 0,
             None => false,
         }
+    }
+}
+
+/// A set of addresses that may have more than were added: a bit for all that have the same hash.
+///
+/// Most of what is not for a virtual server (what the director itself sends and receives, and with NAT every answer) has
+/// another address each time. Looking that up in the table of virtual servers would be a cache miss; this is not.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Addresses(pub [Word; ADDRESS_WORDS]);
+
+/// Words of an [`Addresses`]: 4,096 bits.
+pub const ADDRESS_WORDS: usize = 64;
+
+impl Default for Addresses {
+    fn default() -> Self {
+        Self([const { Word::new(0) }; ADDRESS_WORDS])
+    }
+}
+
+impl Addresses {
+    /// The word and the bit of an IPv4 address.
+    #[inline(always)]
+    pub const fn bit4(address: Be32) -> (usize, u64) {
+        Self::bit(address.bits())
+    }
+
+    /// The word and the bit of an IPv6 address.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "folds the words")]
+    pub const fn bit6(address: Be128) -> (usize, u64) {
+        let [a, b] = address.words();
+        let folded = a ^ b;
+        Self::bit((folded ^ folded >> 32) as u32)
+    }
+
+    /// 32 bits of an address multiplied by 2^32 through the golden ratio: the highest are of all of them.
+    #[inline(always)]
+    const fn bit(bits: u32) -> (usize, u64) {
+        let hash = bits.wrapping_mul(0x9e37_79b1);
+        ((hash >> 26) as usize, 1 << (hash >> 20 & 63))
+    }
+
+    /// May an address with this word and bit have been added?
+    #[inline(always)]
+    pub fn may_have(&self, (word, bit): (usize, u64)) -> bool {
+        self.0[word & (ADDRESS_WORDS - 1)].load() & bit != 0
+    }
+
+    /// Adds an address.
+    pub fn add(&self, (word, bit): (usize, u64)) {
+        let word = &self.0[word & (ADDRESS_WORDS - 1)];
+        word.store(word.load() | bit);
     }
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use lb_common::conn::{BUCKET_ENTRIES, Key, Key4, State, Value};
+use lb_common::conn::{BUCKET_ENTRIES, Key, Key4, Part, State, Value, buckets_for};
 use lb_common::layout::{DestinationRef, SchedulerCode};
 use lb_common::net::{Be16, Be32, protocol};
 use lb_userspace::dataplane::loader::{self, Capacity};
@@ -72,12 +72,16 @@ fn reach(tables: &mut Tables, desired: &Desired, hops: &Hops) -> Result<()> {
     Ok(())
 }
 
-/// Fills the table with connections, in the first free slots.
+/// Fills the main part of the table with connections, in the first free slots.
 fn fill(tables: &Tables, key: &ServiceKey) -> Result<()> {
+    let main = Part::main(buckets_for(CONNECTIONS));
+    tables.settings().parts[0].store(main.to_word());
     let applied = Applied::read(tables);
     let service = applied.services.get(key).context("the service was applied")?;
-    let slots =
-        tables.connections4().iter().flat_map(|bucket| (0..BUCKET_ENTRIES).map(move |slot| (bucket, slot)));
+    let slots = main
+        .of(tables.connections4())
+        .iter()
+        .flat_map(|bucket| (0..BUCKET_ENTRIES).map(move |slot| (bucket, slot)));
     let mut filled = 0;
     for ((number, (bucket, slot)), reference) in (0..CONNECTIONS).zip(slots).zip(service.slots.iter().cycle())
     {

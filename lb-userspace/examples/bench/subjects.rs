@@ -7,8 +7,8 @@ use aya::maps::{Array, HashMap};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::layout::{
-    Answers, DestinationRef, Identity, Method, NextHop, Owner, RING_HEADER, RingPlace, RoutePlaces,
-    SchedulerCode, Service, Settings, mac_word,
+    Addresses, Answers, DestinationRef, Identity, Method, NextHop, Owner, RING_HEADER, RingPlace,
+    RoutePlaces, SchedulerCode, Service, Settings, mac_word,
 };
 use lb_common::maps::ROUTES_HALF;
 use lb_common::memory::place_interface;
@@ -123,8 +123,10 @@ pub(crate) fn director() -> Result<Loaded> {
         }
         let [ipv4, ipv6] = ids.map(Service::alone);
         let name = Name4::new(Be32::from_wire(VIP4), Be16::new(port), protocol::TCP);
+        tables.settings().addresses.add(Addresses::bit4(name.parts().0));
         ensure!(services::insert(&tables.services4, name, ipv4), "no room for the service");
         let name = Name6::new(Be128::from_wire(VIP6), Be16::new(port), protocol::TCP);
+        tables.settings().addresses.add(Addresses::bit6(name.parts().0));
         ensure!(services::insert(&tables.services6, name, ipv6), "no room for the service");
     }
     // To everybody by the gateway.

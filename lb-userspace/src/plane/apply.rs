@@ -10,7 +10,9 @@ use lb_common::net::{Be16, Be128, MacAddress};
 
 use super::desired::ServiceKey;
 use super::plan::Step;
-use super::store::{Store, StoreError, insert_service, remove_answers, remove_service, set_answers};
+use super::store::{
+    Store, StoreError, forget_addresses, insert_service, remove_answers, remove_service, set_answers,
+};
 use crate::config::Thresholds;
 
 /// How frames get to a real server.
@@ -53,6 +55,9 @@ pub type Hops = BTreeMap<IpAddr, Hop>;
 pub fn apply<S: Store>(store: &mut S, steps: &[Step], hops: &Hops) -> Result<(), StoreError> {
     for step in steps {
         take(store, step, hops)?;
+    }
+    if steps.iter().any(|step| matches!(step, Step::RemoveService { .. })) {
+        forget_addresses(store);
     }
     Ok(())
 }

@@ -63,7 +63,6 @@ impl Family for Key6 {
         store.connections6()
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
     fn main<S: Store>(store: &S) -> u32 {
         (store.settings().buckets.load() >> 32) as u32
     }

@@ -8,7 +8,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use lb_common::admission::{Listing, Sources};
 use lb_common::conn::{Bucket4, Bucket6};
 use lb_common::layout::{
-    Answers, Destination, Detail, Load, Route, Schedule, Service, Settings, Traffic, Virtual,
+    Addresses, Answers, Destination, Detail, Load, Route, Schedule, Service, Settings, Traffic, Virtual,
 };
 use lb_common::lease::Lease;
 use lb_common::memory::MemoryTables;
@@ -149,11 +149,29 @@ fn entries<S: Store>(store: &S) -> impl Iterator<Item = (ServiceKey, Service)> {
 ///
 /// [`StoreError::NoRoom`].
 pub fn insert_service<S: Store>(store: &S, key: &ServiceKey, service: Service) -> Result<(), StoreError> {
+    store.settings().addresses.add(address_bit(key.address));
     let inserted = match name(key) {
         Name::Four(name) => services::insert(store.services4(), name, service),
         Name::Six(name) => services::insert(store.services6(), name, service),
     };
     if inserted { Ok(()) } else { Err(StoreError::NoRoom { key: *key }) }
+}
+
+/// What [`Addresses`] know an address by.
+pub(super) fn address_bit(address: IpAddr) -> (usize, u64) {
+    match address {
+        IpAddr::V4(address) => Addresses::bit4(Be32::from_wire(address.octets())),
+        IpAddr::V6(address) => Addresses::bit6(Be128::from_wire(address.octets())),
+    }
+}
+
+/// Forgets the addresses of virtual servers that were removed.
+pub fn forget_addresses<S: Store>(store: &S) {
+    let left = Addresses::default();
+    virtual_servers(store).for_each(|(key, _)| left.add(address_bit(key.address)));
+    for (word, left) in store.settings().addresses.0.iter().zip(&left.0) {
+        word.store(left.load());
+    }
 }
 
 /// Says whose the answers from a real server are.

@@ -3,10 +3,13 @@ use super::apply::{Hop, Hops, apply};
 use super::desired::{Desired, DesiredServer, DesiredService, ServerKey, ServiceKey, method};
 use super::janitor;
 use super::plan::{Limits, Step, plan};
-use super::store::Store;
+use super::store::{Store, address_bit, virtual_servers};
 use crate::config::{ConnectionRules, Forwarding, OnFailure, Persistence, SchedulerFlags, Thresholds};
-use lb_common::layout::{Answers, DestinationRef, Method, NextHop, Owner, Rules, SchedulerCode, Settings};
+use lb_common::layout::{
+    Addresses, Answers, DestinationRef, Method, NextHop, Owner, Rules, SchedulerCode, Settings,
+};
 use lb_common::memory::{MemoryTables, Sizes};
+use lb_common::word;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -206,6 +209,9 @@ fn whole(tables: &MemoryTables, grouped: bool) -> Result<(), TestCaseError> {
             }
         }
     }
+    for (key, _) in virtual_servers(tables) {
+        prop_assert!(tables.settings.addresses.may_have(address_bit(key.address)), "{key} is looked up");
+    }
     for (name, found) in &applied.answers {
         if let Answers::Several { offset, count } = found.answers {
             stretches.push((offset, offset + u32::from(count)));
@@ -270,6 +276,10 @@ proptest! {
         let mut servers = last.services.values().flat_map(|service| &service.servers);
         let translated = servers.any(|server| server.forwarding == Forwarding::Nat);
         prop_assert_eq!(tables.settings.flags.load() & Settings::NAT != 0, translated);
+        let addresses = Addresses::default();
+        let names = last.services.iter().flat_map(|(key, service)| std::iter::once(key).chain(&service.also));
+        names.for_each(|key| addresses.add(address_bit(key.address)));
+        prop_assert!(word::same(&tables.settings.addresses.0, &addresses.0), "addresses of removed ones");
     }
 }
 

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::super::*;
 use crate::forward::forward;
 use crate::layout::{
-    Destination, DestinationRef, Identity, NextHop, RING_HEADER, RingPlace, Service, mac_word,
+    Addresses, Destination, DestinationRef, Identity, NextHop, RING_HEADER, RingPlace, Service, mac_word,
 };
 use crate::memory::{MemoryTables, Sizes};
 use crate::net::{Be16, Be32, Be128};
@@ -226,9 +226,11 @@ fn tables() -> MemoryTables {
         let (service, any) = (Service::alone(id), Be16::default());
         let inserted = if six {
             let name = Name6::new(Be128::from_wire([0xfd; 16]), any, protocol);
+            tables.settings.addresses.add(Addresses::bit6(name.parts().0));
             services::insert(&tables.services6, name, service)
         } else {
             let name = Name4::new(Be32::from_wire([10, 0, 0, 1]), any, protocol);
+            tables.settings.addresses.add(Addresses::bit4(name.parts().0));
             services::insert(&tables.services4, name, service)
         };
         assert!(inserted);

@@ -125,6 +125,7 @@ pub(crate) trait Side {
         memory::initialise(store.settings(), SEED, [buckets; 2], LEASES);
         store.settings().flags.store(0);
         store.settings().routes.store(0);
+        word::clear(&store.settings().addresses.0);
         for interface in &store.settings().interfaces {
             interface.index.store(0);
             interface.mac.store(0);
