@@ -35,6 +35,6 @@ pub use bucket::{BUCKET_ENTRIES, Bucket4, Bucket6, CLAIMED, Entry4, Entry6, buck
 pub use candidate::Candidate;
 pub(crate) use candidate::{EMPTY, EXPIRED, WORST, rank};
 pub use key::{Key, Key4, Key6, buckets_of, mix, scale};
-pub use part::{COMPACT_PAGES, Part};
+pub use part::{COMPACT_BUCKETS, Part};
 pub use state::{Event, State, TEMPLATE_GRACE, TIMEOUT_SECONDS, Value, next_state, reschedules};
 pub use ticks::{PROTECTED_TICKS, Ticks};

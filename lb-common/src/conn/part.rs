@@ -1,7 +1,7 @@
 //! In which part of a connection table its entries are.
 
-/// Pages of a compact part: 2 MB, which the processor's caches and its address translation hold.
-pub const COMPACT_PAGES: u32 = 512;
+/// Buckets of a compact part: 2 MB of IPv4 and 4 MB of IPv6, whose pages a processor's address translation holds.
+pub const COMPACT_BUCKETS: u32 = 1 << 15;
 
 /// The buckets of a connection table in which entries are looked for.
 ///
@@ -25,9 +25,8 @@ impl Part {
     /// The compact part of that table, if it has one: it has not if it is not much larger than that itself. `near` is how
     /// many buckets a page has.
     pub const fn compact(count: u32, near: u32) -> Option<Self> {
-        let compact = near * COMPACT_PAGES;
         match count.checked_next_multiple_of(near) {
-            Some(base) if count / 4 >= compact => Some(Self { base, count: compact }),
+            Some(base) if count / 3 >= COMPACT_BUCKETS => Some(Self { base, count: COMPACT_BUCKETS }),
             _ => None,
         }
     }

@@ -127,15 +127,13 @@ fn against_baseline(programs: &Programs<'_>, family: Family, look: &mut impl FnM
         open(programs.ours, frame, flows.clone())?;
         open(programs.baseline, frame, flows)
     };
-    open(&syn, 0..BATCH)?;
+    measure("new", BATCH, &syn, XDP_TX, Series { rounds: 1, ..usual }, &|n| n)?;
     open(&ack, 0..BATCH)?;
     measure("established", 1, &ack, XDP_TX, usual, &|_| 0)?;
     measure("established", BATCH, &ack, XDP_TX, usual, &|n| shuffled(n % BATCH, BATCH))?;
 
-    const FEW: u32 = 3 * BATCH;
-    measure("new", FEW, &syn, XDP_TX, Series { rounds: 2, ..usual }, &|n| BATCH + n)?;
-    let filling = Series { rounds: (CONNECTIONS - FEW) / BATCH, ..usual };
-    measure("new", CONNECTIONS, &syn, XDP_TX, filling, &|n| FEW + n)?;
+    let filling = Series { rounds: CONNECTIONS / BATCH - 1, ..usual };
+    measure("new", CONNECTIONS, &syn, XDP_TX, filling, &|n| BATCH + n)?;
     open(&ack, BATCH..CONNECTIONS)?;
     measure("established", CONNECTIONS, &ack, XDP_TX, usual, &|n| shuffled(n, CONNECTIONS))?;
     // An LRU hash frees nothing by itself: once it is full, and on a director in service it is, it evicts.

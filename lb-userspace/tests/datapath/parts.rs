@@ -23,7 +23,7 @@ use crate::harness::world::{
 };
 
 /// The smallest main part of IPv4 that has a compact one beside it.
-const BUCKETS: u32 = 4 * 64 * lb_common::conn::COMPACT_PAGES;
+const BUCKETS: u32 = 3 * lb_common::conn::COMPACT_BUCKETS;
 const MAIN: Part = Part::main(BUCKETS);
 /// More than the compact part should have, which is an eighth of its slots.
 const MANY: u16 = 17_000;
