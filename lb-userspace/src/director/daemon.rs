@@ -87,7 +87,11 @@ pub async fn run(mut director: Director, ready: impl FnOnce()) -> anyhow::Result
                 director.mark_standby();
                 director.tell_vrrp();
             }
-            _ = parts.tick() => director.keep_parts(),
+            _ = parts.tick() => {
+                director.keep_parts();
+                // Packets are to have the time in between, however long the look took.
+                parts.reset();
+            }
             _ = sweep.tick() => director.sweep(),
             _ = count.tick() => director.keep_counts(),
             _ = estimate.tick() => {

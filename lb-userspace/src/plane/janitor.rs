@@ -160,7 +160,7 @@ impl<S: Store> Sweep<'_, S> {
             }
             if expired(self.store.settings(), value, self.now) {
                 if K::claim(bucket, slot, expected) {
-                    self.forget(value);
+                    forget_one(self.store, value);
                     K::release(bucket, slot);
                 }
                 continue;
@@ -231,35 +231,11 @@ impl<S: Store> Sweep<'_, S> {
         }
     }
 
-    /// Is the reference to the real server that has the id now?
-    fn is_current(&self, reference: DestinationRef) -> bool {
-        let destination = self.store.destinations().get(reference.id() as usize);
-        destination.is_some_and(|found| {
-            NextHop::from_word(found.next_hop.load()).generation == reference.generation()
-        })
-    }
-
     fn count(&mut self, value: Value) {
-        if self.is_current(value.destination())
+        if is_current(self.store, value.destination())
             && let Some((active, inactive)) = self.counts.get_mut(value.destination().id() as usize)
         {
             *(if value.state().active() { active } else { inactive }) += 1;
-        }
-    }
-
-    /// A connection is gone: its real server has one fewer.
-    fn forget(&self, value: Value) {
-        let id = value.destination().id() as usize;
-        if self.store.settings().flags.load() & Settings::COUNTED == 0
-            || !self.is_current(value.destination())
-        {
-            return;
-        }
-        if let (Some(load), Some(destination)) =
-            (self.store.loads().get(id), self.store.destinations().get(id))
-        {
-            load.add(value.state().active(), -1);
-            load.judge(destination.limits.load());
         }
     }
 
@@ -285,6 +261,28 @@ impl<S: Store> Sweep<'_, S> {
                 load.judge(destination.limits.load());
             }
         }
+    }
+}
+
+/// Is the reference to the real server that has the id now?
+fn is_current<S: Store>(store: &S, reference: DestinationRef) -> bool {
+    let destination = store.destinations().get(reference.id() as usize);
+    destination
+        .is_some_and(|found| NextHop::from_word(found.next_hop.load()).generation == reference.generation())
+}
+
+/// A connection is gone: its real server has one fewer, where they are counted.
+pub(super) fn forget_one<S: Store>(store: &S, value: Value) {
+    if store.settings().flags.load() & Settings::COUNTED == 0
+        || value.state().template()
+        || !is_current(store, value.destination())
+    {
+        return;
+    }
+    let id = value.destination().id() as usize;
+    if let (Some(load), Some(destination)) = (store.loads().get(id), store.destinations().get(id)) {
+        load.add(value.state().active(), -1);
+        load.judge(destination.limits.load());
     }
 }
 

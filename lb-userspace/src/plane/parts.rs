@@ -5,11 +5,12 @@
 //! 1. New connections are placed by their hash ([`Settings::MOVING`]).
 //! 2. Some time later, when no packet is under way that knew nothing of that, all entries are copied, the other part comes
 //!    into use, and what has changed meanwhile is copied again. A packet in between that misses its entry is one of a
-//!    connection that has just begun, and finds its real server by its hash, like its first packet.
+//!    connection that has just begun, and finds its real server by its hash, like its first packet; an answer by NAT
+//!    finds the entry in the part that was left.
 //! 3. Some time later the same is done for writers that were late, the part that was left is emptied, and new connections
 //!    are placed by turns again.
 //!
-//! A connection counts once, wherever its entry is: [`Load`](lb_common::layout::Load) does not change.
+//! A connection counts once, wherever its entries are: see [`Load`](lb_common::layout::Load).
 
 use std::collections::HashMap;
 
@@ -17,12 +18,14 @@ use lb_common::conn::{BUCKET_ENTRIES, Candidate, Key, Key4, Key6, Part, Ticks, V
 use lb_common::layout::Settings;
 use lb_common::word::Blur;
 
-use super::janitor::expired;
+use super::janitor::{expired, forget_one};
 use super::store::Store;
 use crate::dataplane::connections::entries;
 
-/// How many buckets are looked at to see how many entries there are.
+/// How many buckets of the compact part are looked at to see how many entries there are.
 const SAMPLE: usize = 512;
+/// The same for the main part, at every so many looks.
+const MAIN_SAMPLE: (usize, u32) = (4096, 10);
 /// More than one entry for so many buckets of the compact part is too many: an eighth of its slots. So next to no flow
 /// finds both of its buckets full, and there is room for those that come before the next look.
 const MANY: usize = 2;
@@ -32,7 +35,7 @@ const FEW: usize = 8;
 const QUIET_SECONDS: u32 = 60;
 
 /// A family whose table has parts.
-trait Family: Key + Eq + std::hash::Hash {
+trait Family: Key<Bucket: 'static> + Eq + std::hash::Hash {
     /// The family's element of [`Settings::parts`].
     const NUMBER: usize;
 
@@ -116,11 +119,13 @@ struct Mover<K> {
     step: Option<Step<K>>,
     /// Since when there have been few entries in the main part.
     few_since: Option<Ticks>,
+    /// Looks at the main part.
+    looks: u32,
 }
 
 impl<K> Default for Mover<K> {
     fn default() -> Self {
-        Self { step: None, few_since: None }
+        Self { step: None, few_since: None, looks: 0 }
     }
 }
 
@@ -135,7 +140,7 @@ impl<K: Family> Mover<K> {
             Some(Step::InUse { from, mut copies }) => {
                 let to = in_use::<K, S>(store);
                 let lost = carry(store, from, to, now, &mut copies);
-                clear::<K, S>(store, from);
+                clear::<K, S>(store, from, Some(&copies));
                 tracing::info!(
                     table = K::NUMBER * 2 + 4,
                     part = if to == main { "main" } else { "compact" },
@@ -152,14 +157,22 @@ impl<K: Family> Mover<K> {
     fn target<S: Store>(&mut self, store: &S, compact: Part, main: Part, now: Ticks) -> Option<Part> {
         let part = in_use::<K, S>(store);
         let table = part.of(K::table(store));
-        let stride = (table.len() / SAMPLE).max(1);
-        let sampled = table.chunks(stride).filter_map(|chunk| chunk.get(..1));
-        let live = sampled.map(|bucket| alive::<K, S>(store, bucket, now)).sum::<usize>() * stride;
+        let estimate = |sample: usize| {
+            let stride = (table.len() / sample).max(1);
+            let sampled = table.chunks(stride).filter_map(|chunk| chunk.get(..1));
+            sampled.map(|bucket| alive::<K, S>(store, bucket, now)).sum::<usize>() * stride
+        };
         if part == compact {
             self.few_since = None;
-            return (live > compact.count as usize / MANY).then_some(main);
+            return (estimate(SAMPLE) > compact.count as usize / MANY).then_some(main);
         }
-        if live > compact.count as usize / FEW {
+        let (sample, every) = MAIN_SAMPLE;
+        self.looks = (self.looks + 1) % every;
+        if self.looks != 0 {
+            return None;
+        }
+        // One entry may stand for thousands in a very large table: only clearly too many are.
+        if estimate(sample) > compact.count as usize / MANY {
             self.few_since = None;
             return None;
         }
@@ -169,7 +182,7 @@ impl<K: Family> Mover<K> {
         }
         self.few_since = None;
         // Sampling may err, this must not: what finds no room would be lost.
-        (alive::<K, S>(store, table, now) < compact.count as usize / (2 * MANY)).then_some(compact)
+        (alive::<K, S>(store, table, now) < compact.count as usize / FEW).then_some(compact)
     }
 }
 
@@ -185,7 +198,9 @@ fn in_use<K: Family, S: Store>(store: &S) -> Part {
 fn go_over<K: Family, S: Store>(store: &S, to: Part, now: Ticks) -> Option<Step<K>> {
     let from = in_use::<K, S>(store);
     let mut copies = HashMap::new();
-    clear::<K, S>(store, to);
+    clear::<K, S>(store, to, None);
+    carry(store, from, to, now, &mut copies);
+    // The first time takes long. What has changed meanwhile is soon copied, and so is what changes until the end.
     carry(store, from, to, now, &mut copies);
     store.settings().parts.get(K::NUMBER)?.store(to.to_word());
     carry(store, from, to, now, &mut copies);
@@ -195,6 +210,18 @@ fn go_over<K: Family, S: Store>(store: &S, to: Part, now: Ticks) -> Option<Step<
 /// Copies the entries that are not there, and those that have changed since they were copied if the copy has not.
 /// Returns how many found no room.
 fn carry<K: Family, S: Store>(store: &S, from: Part, to: Part, now: Ticks, copies: &mut Copies<K>) -> usize {
+    copy(store, from, to, now, copies, true)
+}
+
+/// As [`carry`]; whether what comes of it `counts` for the numbers of connections.
+fn copy<'s, K: Family, S: Store>(
+    store: &'s S,
+    from: Part,
+    to: Part,
+    now: Ticks,
+    copies: &mut Copies<K>,
+    counts: bool,
+) -> usize {
     let (settings, table, blur) = (store.settings(), K::table(store), Blur::new(0));
     let (seed, timeout) =
         (settings.seed.load(), |state: lb_common::conn::State| settings.timeouts[state.number() & 15].load());
@@ -203,40 +230,75 @@ fn carry<K: Family, S: Store>(store: &S, from: Part, to: Part, now: Ticks, copie
         if expired(settings, value, now) {
             continue;
         }
-        let (first, second) = buckets_of(key.hash(seed), to, K::NEAR);
-        let (Some(first), Some(second)) = (table.get(first as usize), table.get(second as usize)) else {
+        let name = (key, value.port().bits());
+        if copies.get(&name) == Some(&value) {
             continue;
-        };
-        let copied = copies.insert((key, value.port().bits()), value);
-        let found = [first, second].into_iter().find_map(|bucket| {
-            key.find(bucket, value.port(), blur).map(|(slot, there)| (bucket, slot, there))
+        }
+        let [own, [first, second]] = [from, to].map(|part| {
+            let (first, second) = buckets_of(key.hash(seed), part, K::NEAR);
+            [table.get(first as usize), table.get(second as usize)]
         });
-        if let Some((bucket, slot, there)) = found {
-            if copied == Some(there) && there != value {
-                // If a packet has changed it in this moment, it is up to date.
-                K::update(bucket, slot, there, value);
+        let find = |buckets: [Option<&'s K::Bucket>; 2]| {
+            buckets.into_iter().flatten().find_map(|bucket| {
+                key.find(bucket, value.port(), blur).map(|(slot, there)| (bucket, slot, there))
+            })
+        };
+        let (Some(first), Some(second)) = (first, second) else { continue };
+        // Two CPUs may have entered a flow twice: the one that packets find is it.
+        if find(own).is_none_or(|(_, _, entry)| entry.destination() != value.destination()) {
+            continue;
+        }
+        let copied = copies.insert(name, value);
+        if let Some((bucket, slot, there)) = find([Some(first), Some(second)]) {
+            match copied {
+                // A packet entered it there too.
+                None if counts => forget_one(store, value),
+                None => {}
+                // If it is not the copy any more, packets went on there; but with the old real server if it has another now.
+                Some(copied)
+                    if there == copied
+                        || there.destination() == copied.destination()
+                            && value.destination() != copied.destination() =>
+                {
+                    // If a packet changes it in this moment, it is up to date.
+                    K::update(bucket, slot, there, value);
+                }
+                Some(_) => {}
             }
             continue;
         }
         let candidate = Candidate::<K>::none(first)
             .or_better(first, now, blur, timeout)
             .or_better(second, now, blur, timeout);
-        match candidate.claim() {
-            true => key.publish(candidate.bucket, candidate.slot, value),
-            false => lost += 1,
+        if !candidate.claim() {
+            copies.remove(&name);
+            lost += 1;
+            continue;
         }
+        if let Some(old) = candidate.overwritten()
+            && counts
+        {
+            forget_one(store, old);
+        }
+        key.publish(candidate.bucket, candidate.slot, value);
     }
     lost
 }
 
-/// Empties a part.
-fn clear<K: Family, S: Store>(store: &S, part: Part) {
+/// Empties a part. Who has no copy, where there are `copies`, counts no more.
+fn clear<K: Family, S: Store>(store: &S, part: Part, copies: Option<&Copies<K>>) {
     for bucket in part.of(K::table(store)) {
         for slot in 0..BUCKET_ENTRIES {
+            let entry = K::read(bucket, slot);
             if let Some((expected, Some(_))) = K::inspect(bucket, slot)
                 && K::claim(bucket, slot, expected)
             {
                 K::release(bucket, slot);
+                if let (Some((key, value)), Some(copies)) = (entry, copies)
+                    && !copies.contains_key(&(key, value.port().bits()))
+                {
+                    forget_one(store, value);
+                }
             }
         }
     }
@@ -247,8 +309,9 @@ fn recover<K: Family, S: Store>(store: &S, now: Ticks) {
     let Some(compact) = Part::compact(count, K::NEAR) else { return };
     let to = in_use::<K, S>(store);
     let from = if to == compact { Part::main(count) } else { compact };
-    carry::<K, S>(store, from, to, now, &mut HashMap::new());
-    clear::<K, S>(store, from);
+    // What was counted of them nobody knows: the sweep counts anew.
+    copy::<K, S>(store, from, to, now, &mut HashMap::new(), false);
+    clear::<K, S>(store, from, None);
 }
 
 #[cfg(test)]

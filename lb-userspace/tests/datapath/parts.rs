@@ -94,6 +94,15 @@ fn look(side: &impl Side, parts: &mut Parts) {
     parts.look(side.store(), side.now());
 }
 
+/// The main part is not looked at each time: until it has been, or something is begun.
+fn look_often(side: &impl Side, parts: &mut Parts, later: u32) {
+    for _ in 0..10 {
+        if !parts.is_moving() {
+            parts.look(side.store(), side.now().later(later));
+        }
+    }
+}
+
 /// As [`look`], a minute later.
 fn look_later(side: &impl Side, parts: &mut Parts) {
     parts.look(side.store(), side.now().later(60));
@@ -145,9 +154,11 @@ fn move_there_and_back(side: &mut impl Side) {
         side.idle(430);
         few.go_on(side, ACK);
     }
-    look(side, &mut parts);
+    look_often(side, &mut parts, 0);
     assert!(!parts.is_moving(), "there may soon be many again");
-    for moving in [true, true, false] {
+    look_often(side, &mut parts, 60);
+    assert!(parts.is_moving());
+    for moving in [true, false] {
         look_later(side, &mut parts);
         assert_eq!(parts.is_moving(), moving);
         few.go_on(side, ACK);
@@ -234,7 +245,7 @@ fn connections_keep_their_real_servers_while_packets_run() {
         let mut parts = Parts::default();
         let now = || Ticks::default().later(tables.clock.load(SeqCst));
         let move_to = |parts: &mut Parts, part| {
-            for _ in 0..3 {
+            while parts.is_moving() {
                 parts.look(tables, now());
                 grace();
             }
@@ -245,6 +256,8 @@ fn connections_keep_their_real_servers_while_packets_run() {
                 through(tables, client(FIRST_PORT + number), SYN);
                 through(tables, client(FIRST_PORT + number), ACK);
             }
+            parts.look(tables, now());
+            grace();
             move_to(&mut parts, MAIN);
             // All but the threads' end, and for a minute there are few. A handshake may last as long.
             for number in 0..MANY {
@@ -253,7 +266,12 @@ fn connections_keep_their_real_servers_while_packets_run() {
             for _ in 0..4 {
                 tables.advance(20);
                 grace();
-                parts.look(tables, now());
+                for _ in 0..10 {
+                    if !parts.is_moving() {
+                        parts.look(tables, now());
+                        grace();
+                    }
+                }
             }
             move_to(&mut parts, compact());
         }
