@@ -1,7 +1,7 @@
 //! The table of virtual servers: which of them a packet's address, port and protocol name.
 //!
-//! An array of cache lines of four entries (IPv6: two lines), so that a packet that is not ours, which is
-//! most of a director's own traffic, costs one of them. An entry lies in its home bucket or, if that is full,
+//! An array of cache lines of four entries (IPv6: two lines), so that a look-up costs one of them; addresses that are no
+//! virtual server's are not even looked up ([`Addresses`](crate::layout::Addresses)). An entry lies in its home bucket or, if that is full,
 //! in the first of the next [`PROBES`] that is not. A bucket whose last slot was never needed ends the search.
 //!
 //! Readers and one writer run at once. An entry never moves, so there is no moment in which it cannot be found.

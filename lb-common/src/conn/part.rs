@@ -47,6 +47,16 @@ impl Part {
         }
     }
 
+    /// The other part of that table, which must have two.
+    #[inline(always)]
+    pub const fn other(self, count: u32, near: u32) -> Self {
+        if self.base != 0 {
+            return Self::main(count);
+        }
+        // As in `compact`; a count that large would not have been given room.
+        Self { base: count.wrapping_add(near - 1) & !(near - 1), count: COMPACT_BUCKETS }
+    }
+
     /// As a word.
     #[inline(always)]
     pub const fn to_word(self) -> u64 {

@@ -51,6 +51,8 @@ pub(super) fn asked6(client: Be128, client_port: Be16, address: Be128, port: Be1
 pub(super) trait Family: Key {
     /// The part in use of this family's table.
     fn part(settings: &Settings) -> Part;
+    /// How many buckets the main part of its table has.
+    fn main_buckets(settings: &Settings) -> u32;
     /// A bucket.
     fn bucket<T: Tables>(tables: &T, index: u32) -> Option<&Self::Bucket>;
 }
@@ -59,6 +61,12 @@ impl Family for Key4 {
     #[inline(always)]
     fn part(settings: &Settings) -> Part {
         Part::from_word(settings.parts[0].load())
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
+    fn main_buckets(settings: &Settings) -> u32 {
+        settings.buckets.load() as u32
     }
 
     #[inline(always)]
@@ -71,6 +79,11 @@ impl Family for Key6 {
     #[inline(always)]
     fn part(settings: &Settings) -> Part {
         Part::from_word(settings.parts[1].load())
+    }
+
+    #[inline(always)]
+    fn main_buckets(settings: &Settings) -> u32 {
+        (settings.buckets.load() >> 32) as u32
     }
 
     #[inline(always)]
@@ -388,7 +401,26 @@ pub(super) fn entry<K: Family, T: Tables>(
     port: Be16,
     blur: Blur,
 ) -> Option<Value> {
-    let (first, second) = conn::buckets_of(flow.hash(settings.seed.load()), K::part(settings), K::NEAR);
+    let part = K::part(settings);
+    let found = entry_in(tables, settings, flow, port, blur, part);
+    if found.is_some() || settings.flags.load() & Settings::MOVING == 0 {
+        return found;
+    }
+    // It may have been entered in the part that was left when it had been copied already.
+    hint::cold_path();
+    entry_in(tables, settings, flow, port, blur, part.other(K::main_buckets(settings), K::NEAR))
+}
+
+#[inline(always)]
+fn entry_in<K: Family, T: Tables>(
+    tables: &T,
+    settings: &Settings,
+    flow: K,
+    port: Be16,
+    blur: Blur,
+    part: Part,
+) -> Option<Value> {
+    let (first, second) = conn::buckets_of(flow.hash(settings.seed.load()), part, K::NEAR);
     if let Some((_, value)) = flow.find(K::bucket(tables, first)?, port, blur) {
         return Some(value);
     }

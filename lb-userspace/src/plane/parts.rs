@@ -383,6 +383,22 @@ mod tests {
         }
     }
 
+    /// A packet missed its entry and entered it again.
+    #[test]
+    fn who_is_in_both_parts_counts_once() {
+        let tables = MemoryTables::new(Sizes { buckets: 128, ..Sizes::default() }, SEED);
+        tables.settings.flags.store(Settings::COUNTED);
+        let mut copies = HashMap::new();
+        carry(&tables, &mut copies);
+        put(&tables, FROM, key(1), value(1, State::ESTABLISHED));
+        put(&tables, TO, key(1), value(1, State::ESTABLISHED));
+        tables.loads[1].active.store(2);
+        for _ in 0..2 {
+            carry(&tables, &mut copies);
+            assert_eq!(tables.loads[1].active.load(), 1);
+        }
+    }
+
     #[test]
     fn what_finds_no_room_is_told() {
         let tables = MemoryTables::new(Sizes { buckets: 1024, ..Sizes::default() }, SEED);

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
 
 use lb_common::conn::{Key as _, Key4, Part, State, Ticks};
-use lb_common::layout::{SchedulerCode, Settings};
+use lb_common::layout::{Load, SchedulerCode, Settings};
 use lb_common::memory::MemoryTables;
 use lb_common::packet::MemoryPacket;
 use lb_common::verdict::Verdict;
+use lb_common::word::Word;
 use lb_userspace::dataplane::connections;
 use lb_userspace::plane::applied::Applied;
 use lb_userspace::plane::desired::Desired;
@@ -16,10 +17,11 @@ use lb_userspace::plane::parts::Parts;
 use lb_userspace::plane::store::Store;
 
 use crate::harness::case::find;
-use crate::harness::frame::{ACK, FIN, Frame, RST, SYN, TCP};
+use crate::harness::frame::{ACK, FIN, Frame, RST, SYN, TCP, UDP};
 use crate::harness::sides::{Action, Host, Kernel, Side};
 use crate::harness::world::{
-    INGRESS, WEB1, WEB1_6, WEB2, WEB2_6, client, client6, hops, name, service, vip, vip6,
+    INGRESS, NAT1, NAT1_6, WEB1, WEB1_6, WEB2, WEB2_6, client, client6, hops, name, nat_service, nat_vip,
+    nat_vip6, service, vip, vip6,
 };
 
 /// The smallest main part of IPv4 that has a compact one beside it.
@@ -178,6 +180,70 @@ fn connections_keep_their_real_servers_on_the_host() {
 fn connections_keep_their_real_servers_in_the_kernel() {
     let Some(mut kernel) = Kernel::new(BUCKETS) else { return };
     move_there_and_back(&mut kernel);
+}
+
+/// A request whose entry has not been copied yet: its answer by NAT finds it in the part that was left.
+fn answer_in_between(side: &mut impl Side) {
+    side.clear(BUCKETS);
+    let services = [
+        (name(UDP, nat_vip(53)), nat_service(53, &[NAT1])),
+        (name(UDP, nat_vip6(53)), nat_service(53, &[NAT1_6])),
+    ];
+    side.configure(&Desired { services: services.into(), ..Desired::default() }, &hops());
+    let pairs = [(client(1000), nat_vip(53), NAT1), (client6(1000), nat_vip6(53), NAT1_6)];
+    let parts: Vec<u64> = side.store().settings().parts.iter().map(Word::load).collect();
+    for (client, vip, server) in pairs {
+        let answer = Frame::udp(SocketAddr::new(server.address, 53), client, b"answer").bytes();
+        let settings = side.store().settings();
+        settings.parts.iter().zip(&parts).for_each(|(word, part)| word.store(*part));
+        assert_eq!(side.run(&Frame::udp(client, vip, b"query").bytes()).0, Action::Transmit);
+        assert_eq!(side.run(&answer).0, Action::Transmit);
+        let settings = side.store().settings();
+        settings.parts.iter().for_each(|word| word.store(MAIN.to_word()));
+        assert_eq!(side.run(&answer).0, Action::Pass, "nobody's: the entry is in the other part");
+        side.store().settings().flags.store(side.store().settings().flags.load() | Settings::MOVING);
+        assert_eq!(side.run(&answer).0, Action::Transmit);
+        side.store().settings().flags.store(side.store().settings().flags.load() & !Settings::MOVING);
+    }
+}
+
+#[test]
+fn answers_find_what_is_not_copied_yet_on_the_host() {
+    answer_in_between(&mut Host::new(BUCKETS));
+}
+
+#[test]
+fn answers_find_what_is_not_copied_yet_in_the_kernel() {
+    let Some(mut kernel) = Kernel::new(BUCKETS) else { return };
+    answer_in_between(&mut kernel);
+}
+
+/// Numbers of connections decide about new ones: they are right after each move.
+#[test]
+fn every_connection_counts_once() {
+    let mut host = Host::new(BUCKETS);
+    host.clear(BUCKETS);
+    let counted = service(SchedulerCode::Wlc, 80, &[(WEB1, 1), (WEB2, 1)]);
+    let services = [(name(TCP, vip(80)), counted)];
+    host.configure(&Desired { services: services.into(), ..Desired::default() }, &hops());
+    let mut clients = Clients::default();
+    (0..MANY).for_each(|number| clients.begin(&mut host, client(FIRST_PORT + number)));
+    // The last ones end before the move: they expire, and nobody has swept them.
+    let ended = Clients(clients.0.split_off(usize::from(MANY) - 300));
+    clients.go_on(&mut host, ACK);
+    ended.go_on(&mut host, ACK);
+    ended.go_on(&mut host, RST);
+    host.tables.advance(20);
+    let mut parts = Parts::default();
+    for moving in [true, true, false] {
+        look(&host, &mut parts);
+        assert_eq!(parts.is_moving(), moving);
+        let next = FIRST_PORT + MANY + u16::try_from(clients.0.len()).unwrap();
+        clients.begin(&mut host, client(next));
+    }
+    let sum = |count: fn(&Load) -> u64| host.tables.loads.iter().map(count).sum::<u64>();
+    let alive = u64::try_from(clients.0.len()).unwrap();
+    assert_eq!(sum(|load| load.active.load()) + sum(|load| load.inactive.load()), alive);
 }
 
 /// The daemon dies after any of its steps, and the next one goes on.

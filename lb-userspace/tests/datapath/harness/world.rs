@@ -231,7 +231,7 @@ pub(crate) fn service(scheduler: SchedulerCode, port: u16, servers: &[(Server, u
 }
 
 /// A service behind NAT, all of whose real servers listen on this port.
-fn nat_service(port: u16, servers: &[Server]) -> DesiredService {
+pub(crate) fn nat_service(port: u16, servers: &[Server]) -> DesiredService {
     let key = |server: &Server| ServerKey { address: server.address, port };
     let server = |server| DesiredServer { forwarding: Forwarding::Nat, ..DesiredServer::new(key(server), 1) };
     DesiredService::new(SchedulerCode::Rr, servers.iter().map(server).collect())
