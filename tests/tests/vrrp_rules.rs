@@ -1,10 +1,10 @@
 //! What the configuration says of addresses, intervals and priorities, on the hosts and between directors.
 
 mod as_root {
-    use anyhow::ensure;
-    use lb_tests::director::{Configuration, Director, patience, run_lbctl};
+    use anyhow::{Context as _, ensure};
+    use lb_tests::director::{Configuration, Director, VirtualServer, patience, run_lbctl};
     use lb_tests::failover::{FAST, VIP, has, instance, is};
-    use lb_tests::{Lab, Node, Topology, isolated, wait_until};
+    use lb_tests::{Family, Lab, Node, Topology, isolated, wait_until};
     use serde_json::Value;
 
     fn alone(priority: u8, lines: &str) -> Configuration {
@@ -99,6 +99,60 @@ mod as_root {
             is(&one, "has the higher priority 50 (here 40)")?;
             lab.exec(Node::Lvs1, ["ip", "link", "set", "eth1", "up"])?;
             has(&lab, VIP, Node::Lvs1, &[&one, &two])?;
+            lab.down()
+        });
+    }
+
+    /// Priority 255: it waits for nobody, at the start and when it comes back.
+    #[test]
+    fn the_owner_of_the_address_has_it_whenever_it_runs() {
+        isolated("as_root::the_owner_of_the_address_has_it_whenever_it_runs", || {
+            let lab = Lab::builder().nginx(false).up()?;
+            // Longer than this test waits: who begins as backup would not get there in time.
+            let slow = "version = 3\nadvert_interval = \"40s\"";
+            let other = Director::up(&lab, Node::Lvs2, &alone(254, slow))?;
+            is(&other, "INIT to BACKUP")?;
+            let mut owner =
+                Director::up(&lab, Node::Lvs1, &alone(255, &format!("{slow}\nstate = \"master\"")))?;
+            has(&lab, VIP, Node::Lvs1, &[&owner, &other])?;
+            is(&owner, "INIT to MASTER")?;
+            // Its end is announced with priority 0: the other one takes over.
+            owner.down()?;
+            has(&lab, VIP, Node::Lvs2, &[&owner, &other])?;
+            owner.up_again()?;
+            has(&lab, VIP, Node::Lvs1, &[&owner, &other])?;
+            is(&other, "MASTER to BACKUP")?;
+            lab.down()
+        });
+    }
+
+    /// One whose checks have not all run once might send packets to real servers that are down: it leaves the addresses
+    /// to who has them, whatever its priority.
+    #[test]
+    fn who_is_not_ready_does_not_preempt() {
+        isolated("as_root::who_is_not_ready_does_not_preempt", || {
+            let lab = Lab::builder().nginx(false).up()?;
+            let other = Director::up(&lab, Node::Lvs2, &alone(50, FAST))?;
+            has(&lab, VIP, Node::Lvs2, &[&other])?;
+            // The answers of web1 do not reach lvs1: its check ends after its time only.
+            let [director, server] = [Node::Lvs1, Node::Web1].map(|node| lab.address(node, Family::V4));
+            let director = director.context("no lvs1")?.to_string();
+            lab.exec(Node::Web1, ["ip", "route", "add", "blackhole", &director])?;
+            let web = VirtualServer::new((VIP, 80).into())
+                .option("check_retries = 0\ncheck = [{ type = \"tcp\", timeout = \"4s\" }]")
+                .real_server(server.context("no web1")?, 1);
+            let config =
+                Configuration::new(&["eth0"]).with(web).append(&instance("VI_1", 51, VIP, 150, FAST));
+            let one = Director::up(&lab, Node::Lvs1, &config)?;
+            has(&lab, VIP, Node::Lvs1, &[&one, &other])?;
+            let log = one.log();
+            let [not_ready, ready, master] =
+                ["this director is not ready", "this director is ready", "to MASTER"]
+                    .map(|words| log.find(words));
+            ensure!(
+                not_ready.is_none_or(|not| Some(not) < ready) && ready.is_some() && ready < master,
+                "{log}"
+            );
             lab.down()
         });
     }
