@@ -84,6 +84,9 @@ pub trait Key: Copy {
     /// Its bucket.
     type Bucket;
 
+    /// 0 of IPv4, 1 of IPv6.
+    const FAMILY: usize;
+
     /// Buckets in a page of 4,096 bytes of memory.
     const NEAR: u32;
 
@@ -117,6 +120,8 @@ pub trait Key: Copy {
 
 impl Key for Key4 {
     type Bucket = Bucket4;
+
+    const FAMILY: usize = 0;
 
     const NEAR: u32 = 64;
 
@@ -191,6 +196,8 @@ impl Key for Key4 {
 
 impl Key for Key6 {
     type Bucket = Bucket6;
+
+    const FAMILY: usize = 1;
 
     const NEAR: u32 = 32;
 

@@ -25,10 +25,7 @@ impl Part {
     /// The compact part of that table, if it has one: it has not if it is not much larger than that itself. `near` is how
     /// many buckets a page has.
     pub const fn compact(count: u32, near: u32) -> Option<Self> {
-        match count.checked_next_multiple_of(near) {
-            Some(base) if count / 3 >= COMPACT_BUCKETS => Some(Self { base, count: COMPACT_BUCKETS }),
-            _ => None,
-        }
+        if count / 3 < COMPACT_BUCKETS { None } else { Some(Self::main(count).other(count, near)) }
     }
 
     /// The buckets of that table, with both parts.
@@ -53,7 +50,7 @@ impl Part {
         if self.base != 0 {
             return Self::main(count);
         }
-        // As in `compact`; a count that large would not have been given room.
+        // At the next page; no table has so many buckets that this would wrap.
         Self { base: count.wrapping_add(near - 1) & !(near - 1), count: COMPACT_BUCKETS }
     }
 

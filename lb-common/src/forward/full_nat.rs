@@ -18,7 +18,7 @@ use crate::word::Blur;
 
 use super::fragment::remember_lease;
 use super::nat::Ends;
-use super::place::{Chosen, live, timeout};
+use super::place::{Chosen, live};
 use super::send::{depart, may_go};
 use super::translate::{SHORT, translated, virtual_server};
 use super::version::{Arrived, Version};
@@ -158,7 +158,7 @@ impl Seeker {
             && slot.is_of(self.client, self.service)
         {
             let (state, age) = (value.state(), u64::from(now.since(value.seen())));
-            let timeout = timeout(settings, state);
+            let timeout = settings.timeout(state);
             if age >= timeout {
                 // Its own, which nobody has taken yet.
                 return self.event.opens() != State::NONE
@@ -175,7 +175,7 @@ impl Seeker {
         } else if word == 0 {
             EMPTY
         } else {
-            rank(value, now, timeout(settings, value.state()))
+            rank(value, now, settings.timeout(value.state()))
         };
         if rank < self.least || !slot.value.replace(word, CLAIMED) {
             return false;
@@ -195,7 +195,7 @@ pub fn lease_of<T: Tables>(tables: &T, source: [u64; 2], server: [u64; 2], ports
     let Some(slot) = tables.lease(index) else { return 0 };
     let Some(value) = slot.of(side) else { return 0 };
     let now = tables.now(settings);
-    let (timeout, age) = (timeout(settings, value.state()), u64::from(now.since(value.seen())));
+    let (timeout, age) = (settings.timeout(value.state()), u64::from(now.since(value.seen())));
     if age >= timeout {
         return 0;
     }

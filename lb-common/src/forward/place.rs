@@ -49,26 +49,11 @@ pub(super) fn asked6(client: Be128, client_port: Be16, address: Be128, port: Be1
 
 /// A key whose buckets the tables hold.
 pub(super) trait Family: Key {
-    /// The part in use of this family's table.
-    fn part(settings: &Settings) -> Part;
-    /// How many buckets the main part of its table has.
-    fn main_buckets(settings: &Settings) -> u32;
     /// A bucket.
     fn bucket<T: Tables>(tables: &T, index: u32) -> Option<&Self::Bucket>;
 }
 
 impl Family for Key4 {
-    #[inline(always)]
-    fn part(settings: &Settings) -> Part {
-        Part::from_word(settings.parts[0].load())
-    }
-
-    #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
-    fn main_buckets(settings: &Settings) -> u32 {
-        settings.buckets.load() as u32
-    }
-
     #[inline(always)]
     fn bucket<T: Tables>(tables: &T, index: u32) -> Option<&Self::Bucket> {
         tables.bucket4(index)
@@ -76,16 +61,6 @@ impl Family for Key4 {
 }
 
 impl Family for Key6 {
-    #[inline(always)]
-    fn part(settings: &Settings) -> Part {
-        Part::from_word(settings.parts[1].load())
-    }
-
-    #[inline(always)]
-    fn main_buckets(settings: &Settings) -> u32 {
-        (settings.buckets.load() >> 32) as u32
-    }
-
     #[inline(always)]
     fn bucket<T: Tables>(tables: &T, index: u32) -> Option<&Self::Bucket> {
         tables.bucket6(index)
@@ -141,12 +116,6 @@ pub(super) fn live<T: Tables>(tables: &T, reference: DestinationRef, new: bool) 
     Some(Chosen { reference, destination, hop, new })
 }
 
-/// The timeout of a state in ticks.
-#[inline(always)]
-pub(super) fn timeout(settings: &Settings, state: State) -> u64 {
-    settings.timeouts[state.number() & 15].load()
-}
-
 /// Finds the real server of a TCP or UDP packet: by its connection's entry, else by the scheduler.
 /// `asked` gives the flow's [`asked4`] or [`asked6`].
 #[inline(always)]
@@ -170,7 +139,7 @@ pub(super) fn place<'t, K: Sticky, T: Tables>(
         }
     }
     let hash = flow.hash(settings.seed.load());
-    let (first, second) = conn::buckets_of(hash, K::part(settings), K::NEAR);
+    let (first, second) = conn::buckets_of(hash, settings.part(K::FAMILY), K::NEAR);
     let first = K::bucket(tables, first).ok_or(BROKEN)?;
     let now = tables.now(settings);
     let mut bucket = first;
@@ -189,7 +158,7 @@ pub(super) fn place<'t, K: Sticky, T: Tables>(
         }
         None => {
             hint::cold_path();
-            let timeout = |state| timeout(settings, state);
+            let timeout = |state| settings.timeout(state);
             Candidate::<K>::none(first)
                 .or_better(first, now, blur, timeout)
                 .or_better(bucket, now, blur, timeout)
@@ -212,7 +181,7 @@ fn follow<'t, K: Family, T: Tables>(
 ) -> Option<Chosen<'t>> {
     let age = u64::from(now.since(value.seen()));
     let state = value.state();
-    let timeout = timeout(settings, state);
+    let timeout = settings.timeout(state);
     if age >= timeout {
         return None;
     }
@@ -401,14 +370,14 @@ pub(super) fn entry<K: Family, T: Tables>(
     port: Be16,
     blur: Blur,
 ) -> Option<Value> {
-    let part = K::part(settings);
+    let part = settings.part(K::FAMILY);
     let found = entry_in(tables, settings, flow, port, blur, part);
     if found.is_some() || settings.flags.load() & Settings::MOVING == 0 {
         return found;
     }
     // It may have been entered in the part that was left when it had been copied already.
     hint::cold_path();
-    entry_in(tables, settings, flow, port, blur, part.other(K::main_buckets(settings), K::NEAR))
+    entry_in(tables, settings, flow, port, blur, part.other(settings.main_buckets(K::FAMILY), K::NEAR))
 }
 
 #[inline(always)]

@@ -11,7 +11,7 @@ use crate::tables::Tables;
 use crate::word::Blur;
 
 use super::pick::NOBODY;
-use super::place::{Family, live, timeout};
+use super::place::{Family, live};
 
 /// A flow's key that has a template.
 pub(super) trait Sticky: Family {
@@ -101,7 +101,7 @@ fn bound_as<K: Sticky, T: Tables>(tables: &T, flow: K, rest: u64, blur: Blur) ->
     let rules = Rules::from_word(schedule.scheduler.load());
     let key = flow.template(rules.prefix, id);
     let now = tables.now(settings);
-    let (first, second) = conn::buckets_of(key.hash(settings.seed.load()), K::part(settings), K::NEAR);
+    let (first, second) = conn::buckets_of(key.hash(settings.seed.load()), settings.part(K::FAMILY), K::NEAR);
     let Some(first) = K::bucket(tables, first) else { return NOBODY };
     let mut bucket = first;
     let mut found = key.find(first, Be16::default(), blur);
@@ -140,13 +140,13 @@ fn bind_as<K: Sticky, T: Tables>(tables: &T, flow: K, rest: u64, word: u64, blur
     let rules = Rules::from_word(schedule.scheduler.load());
     let key = flow.template(rules.prefix, id);
     let now = tables.now(settings);
-    let (first, second) = conn::buckets_of(key.hash(settings.seed.load()), K::part(settings), K::NEAR);
+    let (first, second) = conn::buckets_of(key.hash(settings.seed.load()), settings.part(K::FAMILY), K::NEAR);
     let (Some(first), Some(second)) = (K::bucket(tables, first), K::bucket(tables, second)) else { return };
     let candidate = match (key.find(first, Be16::default(), blur), key.find(second, Be16::default(), blur)) {
         (Some((slot, _)), _) => Candidate::<K>::own(first, slot),
         (None, Some((slot, _))) => Candidate::<K>::own(second, slot),
         (None, None) => {
-            let timeout = |state| timeout(settings, state);
+            let timeout = |state| settings.timeout(state);
             Candidate::<K>::none(first)
                 .or_better(first, now, blur, timeout)
                 .or_better(second, now, blur, timeout)

@@ -326,7 +326,7 @@ fn has_entry<A: Version, T: Tables>(
 
 #[inline(always)]
 fn is_live<T: Tables>(tables: &T, settings: &Settings, value: Value) -> bool {
-    let timeout = settings.timeouts[value.state().number() & 15].load();
+    let timeout = settings.timeout(value.state());
     value.state() != State::NONE && u64::from(tables.now(settings).since(value.seen())) < timeout
 }
 

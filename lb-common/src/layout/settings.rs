@@ -1,5 +1,6 @@
 //! What holds for the whole program, and for its interfaces.
 
+use crate::conn::{Part, State};
 use crate::net::{Be32, Be128, MacAddress};
 use crate::word::Word;
 
@@ -79,6 +80,25 @@ impl Settings {
     pub const MOVING: u64 = 128;
     /// New connections are placed by their hash, not by turns.
     pub const BY_HASH: u64 = Self::HANDING_OVER | Self::MOVING;
+
+    /// The part in use of a family's connection table; `family` is [`Key::FAMILY`](crate::conn::Key::FAMILY).
+    #[inline(always)]
+    pub fn part(&self, family: usize) -> Part {
+        Part::from_word(self.parts[family & 1].load())
+    }
+
+    /// How many buckets the main part of a family's table has.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
+    pub fn main_buckets(&self, family: usize) -> u32 {
+        (self.buckets.load() >> (32 * (family & 1))) as u32
+    }
+
+    /// The idle timeout of a state in ticks.
+    #[inline(always)]
+    pub fn timeout(&self, state: State) -> u64 {
+        self.timeouts[state.number() & 15].load()
+    }
 }
 
 /// An interface the program is attached to. An all-zero element is an empty slot.

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use lb_common::conn::{Key as _, Key4};
 use lb_common::verdict::Reason as VerdictReason;
 
 use super::failover::Failover;
@@ -177,8 +178,8 @@ impl Director {
     }
 
     fn check_capacity(&self) {
-        let buckets = self.loaded.tables.settings().buckets.load() & 0xffff_ffff;
-        let wanted = u64::from(lb_common::conn::buckets_for(self.config.director.max_connections));
+        let buckets = self.loaded.tables.settings().main_buckets(Key4::FAMILY);
+        let wanted = lb_common::conn::buckets_for(self.config.director.max_connections);
         if buckets != wanted {
             tracing::warn!(
                 "max_connections: the connection table keeps its size until `lbctl down` and `lbctl up`"

@@ -289,7 +289,7 @@ fn write<S: Source>(
     }
     if args.timeout {
         let ticks = [State::ESTABLISHED, State::FIN_WAIT, State::UDP].map(|state| {
-            let ticks = source.settings().timeouts[state.number() & 15].load();
+            let ticks = source.settings().timeout(state);
             (u128::from(ticks) * u128::from(Ticks::NANOSECONDS) + 500_000_000) / 1_000_000_000
         });
         let known = beside.attributes.timeouts();

@@ -1,6 +1,6 @@
 //! The tables as a listing needs them: who is there, what it carries, how many connections it has.
 
-use lb_common::conn::{Part, TEMPLATE_GRACE, Ticks, Value, buckets_for};
+use lb_common::conn::{Key as _, Key4, Key6, TEMPLATE_GRACE, Ticks, Value, buckets_for};
 use lb_common::layout::{DestinationRef, Method, NextHop, Rules, SchedulerCode, Settings, Traffic};
 
 use lb_common::net::protocol;
@@ -102,8 +102,8 @@ impl MaxConnections {
     fn of(settings: &Settings) -> Self {
         const SAMPLE: u32 = 64;
         const PER_BUCKET: u64 = (SAMPLE / buckets_for(SAMPLE)) as u64;
-        let buckets = settings.buckets.load();
-        Self { ipv4: (buckets & 0xffff_ffff) * PER_BUCKET, ipv6: (buckets >> 32) * PER_BUCKET }
+        let connections = |family| u64::from(settings.main_buckets(family)) * PER_BUCKET;
+        Self { ipv4: connections(Key4::FAMILY), ipv6: connections(Key6::FAMILY) }
     }
 }
 
@@ -191,9 +191,9 @@ fn real_server<S: Source>(source: &S, server: &AppliedServer) -> RealServer {
 /// All entries that decide about a packet still, of both tables, IPv4 first, in the tables' order: templates bind their
 /// clients a little beyond their time, see [`TEMPLATE_GRACE`].
 pub(crate) fn live_connections<S: Source>(source: &S, now: Ticks) -> impl Iterator<Item = Connection> {
-    let [four, six] = &source.settings().parts;
-    connections::ipv4(Part::from_word(four.load()).of(source.connections4()))
-        .chain(connections::ipv6(Part::from_word(six.load()).of(source.connections6())))
+    let settings = source.settings();
+    connections::ipv4(settings.part(Key4::FAMILY).of(source.connections4()))
+        .chain(connections::ipv6(settings.part(Key6::FAMILY).of(source.connections6())))
         .filter(move |entry| {
             let timeout = timeout(source, entry);
             let grace = if entry.value.state().template() && timeout > 0 { TEMPLATE_GRACE } else { 0 };
@@ -208,7 +208,7 @@ pub(crate) fn timeout<S: Source>(source: &S, connection: &Connection) -> u64 {
         let schedule = source.schedules().get(usize::from(connection.service));
         return schedule.map_or(0, |found| Rules::from_word(found.scheduler.load()).persistence.into());
     }
-    source.settings().timeouts[state.number() & 15].load()
+    source.settings().timeout(state)
 }
 
 /// How many connections a real server has that a client may still use: active ones, and whatever is not TCP. TCP

@@ -7,7 +7,7 @@ use lb_common::admission;
 use lb_common::conn::{BUCKET_ENTRIES, CLAIMED, Key, Key4, Key6, State, Ticks, Value};
 use lb_common::layout::{DestinationRef, NextHop, Rules, Settings};
 use lb_common::lease::Lease;
-use lb_common::net::{Be16, Be128};
+use lb_common::net::Be128;
 
 use super::applied::Applied;
 use super::store::{Store, StoreError, virtual_servers};
@@ -18,7 +18,7 @@ const PROLONGED_SECONDS: u32 = 60;
 
 /// Has a connection expired?
 pub fn expired(settings: &Settings, value: Value, now: Ticks) -> bool {
-    u64::from(now.since(value.seen())) >= settings.timeouts[value.state().number() & 15].load()
+    u64::from(now.since(value.seen())) >= settings.timeout(value.state())
 }
 
 /// Empties the slots of expired connections and templates, and of sources that have their whole allowance; returns who has connections still.
@@ -68,8 +68,7 @@ pub fn sweep<S: Store>(store: &S, now: Ticks) -> BTreeSet<DestinationRef> {
 /// Do numbers of connections or templates decide about new connections, so that expired ones must not stay?
 pub fn is_urgent<S: Store>(store: &S) -> bool {
     let settings = store.settings();
-    settings.flags.load() & Settings::COUNTED != 0
-        || settings.timeouts[State::TEMPLATE.number() & 15].load() > 0
+    settings.flags.load() & Settings::COUNTED != 0 || settings.timeout(State::TEMPLATE) > 0
 }
 
 /// A client as a schedule's persistence knows it.
@@ -81,16 +80,16 @@ struct Client {
 
 /// A key whose parts can be told.
 trait Told: Key {
-    /// The client's address, its port and the id of a slot's key, if it holds one.
-    fn told(bucket: &Self::Bucket, slot: usize) -> Option<([u64; 2], Be16, u16)>;
+    /// The client's address and the id.
+    fn told(self) -> ([u64; 2], u16);
     /// The address in so many bits.
     fn masked(address: [u64; 2], prefix: u8) -> [u64; 2];
 }
 
 impl Told for Key4 {
-    fn told(bucket: &Self::Bucket, slot: usize) -> Option<([u64; 2], Be16, u16)> {
-        let (address, port, id) = Key4::from_word(bucket.0.get(slot)?.key.load())?.parts();
-        Some(([u64::from(address.bits()), 0], port, id))
+    fn told(self) -> ([u64; 2], u16) {
+        let (address, _, id) = self.parts();
+        ([u64::from(address.bits()), 0], id)
     }
 
     fn masked([address, _]: [u64; 2], prefix: u8) -> [u64; 2] {
@@ -100,11 +99,9 @@ impl Told for Key4 {
 }
 
 impl Told for Key6 {
-    fn told(bucket: &Self::Bucket, slot: usize) -> Option<([u64; 2], Be16, u16)> {
-        let entry = bucket.0.get(slot)?;
-        let address = [entry.address[0].load(), entry.address[1].load()];
-        let (address, port, id) = Key6::from_words(address, entry.tag.load()).parts();
-        Some((address.words(), port, id))
+    fn told(self) -> ([u64; 2], u16) {
+        let (address, _, id) = self.parts();
+        (address.words(), id)
     }
 
     fn masked(address: [u64; 2], prefix: u8) -> [u64; 2] {
@@ -170,7 +167,8 @@ impl<S: Store> Sweep<'_, S> {
             if self.persistent.by_schedule.is_empty() {
                 continue;
             }
-            let Some((address, _, id)) = K::told(bucket, slot) else { continue };
+            let Some((key, _)) = K::read(bucket, slot) else { continue };
+            let (address, id) = key.told();
             let schedule = self.persistent.schedules.get(&id);
             let Some((schedule, rules)) =
                 schedule.and_then(|id| Some((*id, self.persistent.by_schedule.get(id)?)))
@@ -200,7 +198,8 @@ impl<S: Store> Sweep<'_, S> {
     fn templates<K: Told>(&self, bucket: &K::Bucket) {
         for slot in 0..BUCKET_ENTRIES {
             let Some((expected, Some(value))) = K::inspect(bucket, slot) else { continue };
-            let Some((address, _, schedule)) = K::told(bucket, slot) else { continue };
+            let Some((key, _)) = K::read(bucket, slot) else { continue };
+            let (address, schedule) = key.told();
             if !value.state().template() {
                 continue;
             }

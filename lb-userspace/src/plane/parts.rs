@@ -36,38 +36,19 @@ const QUIET_SECONDS: u32 = 60;
 
 /// A family whose table has parts.
 trait Family: Key<Bucket: 'static> + Eq + std::hash::Hash {
-    /// The family's element of [`Settings::parts`].
-    const NUMBER: usize;
-
     /// Its table, with both parts.
     fn table<S: Store>(store: &S) -> &[Self::Bucket];
-
-    /// How many buckets its main part has.
-    fn main<S: Store>(store: &S) -> u32;
 }
 
 impl Family for Key4 {
-    const NUMBER: usize = 0;
-
     fn table<S: Store>(store: &S) -> &[Self::Bucket] {
         store.connections4()
-    }
-
-    #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
-    fn main<S: Store>(store: &S) -> u32 {
-        store.settings().buckets.load() as u32
     }
 }
 
 impl Family for Key6 {
-    const NUMBER: usize = 1;
-
     fn table<S: Store>(store: &S) -> &[Self::Bucket] {
         store.connections6()
-    }
-
-    fn main<S: Store>(store: &S) -> u32 {
-        (store.settings().buckets.load() >> 32) as u32
     }
 }
 
@@ -97,9 +78,13 @@ impl Parts {
 
     /// Ends what a process has left half done that died over it.
     pub fn recover<S: Store>(store: &S, now: Ticks) {
+        let flags = &store.settings().flags;
+        // It is set before the first entry is copied and until the last one is cleared.
+        if flags.load() & Settings::MOVING == 0 {
+            return;
+        }
         recover::<Key4, S>(store, now);
         recover::<Key6, S>(store, now);
-        let flags = &store.settings().flags;
         flags.store(flags.load() & !Settings::MOVING);
     }
 }
@@ -131,18 +116,18 @@ impl<K> Default for Mover<K> {
 
 impl<K: Family> Mover<K> {
     fn look<S: Store>(&mut self, store: &S, now: Ticks) {
-        let count = K::main(store);
+        let count = store.settings().main_buckets(K::FAMILY);
         let Some(compact) = Part::compact(count, K::NEAR) else { return };
         let main = Part::main(count);
         self.step = match self.step.take() {
             None => self.target(store, compact, main, now).map(|to| Step::Announced { to }),
             Some(Step::Announced { to }) => go_over::<K, S>(store, to, now),
             Some(Step::InUse { from, mut copies }) => {
-                let to = in_use::<K, S>(store);
+                let to = store.settings().part(K::FAMILY);
                 let lost = carry(store, from, to, now, &mut copies);
                 clear::<K, S>(store, from, Some(&copies));
                 tracing::info!(
-                    table = K::NUMBER * 2 + 4,
+                    table = K::FAMILY * 2 + 4,
                     part = if to == main { "main" } else { "compact" },
                     connections = copies.len(),
                     lost,
@@ -155,7 +140,7 @@ impl<K: Family> Mover<K> {
 
     /// The part that the entries should be in, if they are in the other one.
     fn target<S: Store>(&mut self, store: &S, compact: Part, main: Part, now: Ticks) -> Option<Part> {
-        let part = in_use::<K, S>(store);
+        let part = store.settings().part(K::FAMILY);
         let table = part.of(K::table(store));
         let estimate = |sample: usize| {
             let stride = (table.len() / sample).max(1);
@@ -191,18 +176,14 @@ fn alive<K: Family, S: Store>(store: &S, buckets: &[K::Bucket], now: Ticks) -> u
     entries::<K>(buckets).filter(|(_, value)| !expired(store.settings(), *value, now)).count()
 }
 
-fn in_use<K: Family, S: Store>(store: &S) -> Part {
-    store.settings().parts.get(K::NUMBER).map_or(Part::main(0), |word| Part::from_word(word.load()))
-}
-
 fn go_over<K: Family, S: Store>(store: &S, to: Part, now: Ticks) -> Option<Step<K>> {
-    let from = in_use::<K, S>(store);
+    let from = store.settings().part(K::FAMILY);
     let mut copies = HashMap::new();
     clear::<K, S>(store, to, None);
     carry(store, from, to, now, &mut copies);
     // The first time takes long. What has changed meanwhile is soon copied, and so is what changes until the end.
     carry(store, from, to, now, &mut copies);
-    store.settings().parts.get(K::NUMBER)?.store(to.to_word());
+    store.settings().parts.get(K::FAMILY)?.store(to.to_word());
     carry(store, from, to, now, &mut copies);
     Some(Step::InUse { from, copies })
 }
@@ -223,8 +204,7 @@ fn copy<'s, K: Family, S: Store>(
     counts: bool,
 ) -> usize {
     let (settings, table, blur) = (store.settings(), K::table(store), Blur::new(0));
-    let (seed, timeout) =
-        (settings.seed.load(), |state: lb_common::conn::State| settings.timeouts[state.number() & 15].load());
+    let (seed, timeout) = (settings.seed.load(), |state| settings.timeout(state));
     let mut lost = 0;
     for (key, value) in entries::<K>(from.of(table)) {
         if expired(settings, value, now) {
@@ -305,10 +285,12 @@ fn clear<K: Family, S: Store>(store: &S, part: Part, copies: Option<&Copies<K>>)
 }
 
 fn recover<K: Family, S: Store>(store: &S, now: Ticks) {
-    let count = K::main(store);
-    let Some(compact) = Part::compact(count, K::NEAR) else { return };
-    let to = in_use::<K, S>(store);
-    let from = if to == compact { Part::main(count) } else { compact };
+    let count = store.settings().main_buckets(K::FAMILY);
+    if Part::compact(count, K::NEAR).is_none() {
+        return;
+    }
+    let to = store.settings().part(K::FAMILY);
+    let from = to.other(count, K::NEAR);
     // What was counted of them nobody knows: the sweep counts anew.
     copy::<K, S>(store, from, to, now, &mut HashMap::new(), false);
     clear::<K, S>(store, from, None);

@@ -44,7 +44,7 @@ fn desired() -> Desired {
 }
 
 fn in_use(store: &impl Store) -> Part {
-    Part::from_word(store.settings().parts[0].load())
+    store.settings().part(Key4::FAMILY)
 }
 
 fn is_moving(store: &impl Store) -> bool {
@@ -96,18 +96,13 @@ fn look(side: &impl Side, parts: &mut Parts) {
     parts.look(side.store(), side.now());
 }
 
-/// The main part is not looked at each time: until it has been, or something is begun.
+/// As [`look`], so many ticks later, until the main part has been looked at, which is not each time, or something is begun.
 fn look_often(side: &impl Side, parts: &mut Parts, later: u32) {
     for _ in 0..10 {
         if !parts.is_moving() {
             parts.look(side.store(), side.now().later(later));
         }
     }
-}
-
-/// As [`look`], a minute later.
-fn look_later(side: &impl Side, parts: &mut Parts) {
-    parts.look(side.store(), side.now().later(60));
 }
 
 fn move_there_and_back(side: &mut impl Side) {
@@ -161,7 +156,7 @@ fn move_there_and_back(side: &mut impl Side) {
     look_often(side, &mut parts, 60);
     assert!(parts.is_moving());
     for moving in [true, false] {
-        look_later(side, &mut parts);
+        look(side, &mut parts);
         assert_eq!(parts.is_moving(), moving);
         few.go_on(side, ACK);
     }

@@ -1,6 +1,6 @@
 //! One packet, and everything that must come of it.
 
-use lb_common::conn::{Key4, Key6, Part, State, Value};
+use lb_common::conn::{Key as _, Key4, Key6, State, Value};
 use lb_common::layout::Traffic;
 use lb_common::memory;
 use lb_common::net::{Be16, Be32, Be128, MacAddress};
@@ -319,15 +319,15 @@ pub(crate) fn find(
     let service =
         applied.names.get(&exact).or_else(|| applied.names.get(&ServiceKey { port: 0, ..exact }))?;
     let port = Be16::new(from.port());
-    let [four, six] = &store.settings().parts;
+    let settings = store.settings();
     match from.ip() {
         IpAddr::V4(address) => {
             let flow = Key4::new(Be32::from_wire(address.octets()), port, service.id);
-            entry(store.connections4(), Part::from_word(four.load()), flow, to.port())
+            entry(store.connections4(), settings.part(Key4::FAMILY), flow, to.port())
         }
         IpAddr::V6(address) => {
             let flow = Key6::new(Be128::from_wire(address.octets()), port, service.id);
-            entry(store.connections6(), Part::from_word(six.load()), flow, to.port())
+            entry(store.connections6(), settings.part(Key6::FAMILY), flow, to.port())
         }
     }
 }
